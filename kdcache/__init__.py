@@ -1,0 +1,1 @@
+"""kdcache: run the teacher once, train any number of students from its cached logits."""

@@ -1,0 +1,72 @@
+"""The base of every settings class: frozen, strict, and clear about what is wrong."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kdcache.errors import ConfigError
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseModel):
+    """Frozen settings; unknown fields are refused with the nearest known name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    @classmethod
+    def parse(cls, values: Any, *, where: str) -> Self:
+        """Check ``values`` (a mapping, as read from YAML or flags).
+
+        Raises:
+            ConfigError: naming ``where``, each wrong field, what was given and the nearest known field.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_explain(cls, error)}") from error
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Self:
+        """Read settings from a YAML file.
+
+        Raises:
+            ConfigError: the file is missing, is not YAML, or holds a wrong field.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not YAML: {error}") from error
+        return cls.parse({} if values is None else values, where=str(path))
+
+    def to_yaml(self) -> str:
+        """Return every field as YAML that ``from_yaml`` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    return "; ".join(_explain_one(model, dict(entry)) for entry in error.errors(include_url=False))
+
+
+def _explain_one(model: type[BaseModel], entry: dict[str, Any]) -> str:
+    location = [str(part) for part in entry["loc"]]
+    field = ".".join(location) or "the settings"
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _field_names(model), n=1)
+        return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{field}: {entry['msg']} (got {entry['input']!r})"
+
+
+def _field_names(model: type[BaseModel]) -> list[str]:
+    """Return the names of this model's fields and of the settings nested in it."""
+    names = list(model.model_fields)
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                names.extend(_field_names(part))
+    return names
