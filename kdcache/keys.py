@@ -1,6 +1,6 @@
 """The key of a view, and the counter-based random generator that it names.
 
-Format 1 defines the draws down to the bit (docs/store-format.md), for any language to repeat: the raw words of
+Format 1 defines the draws down to the bit (docs/store-format.md), for any language to repeat: raw words of
 Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and our own arithmetic
 on them. NumPy promises the stream of a bit generator, not of ``Generator``'s distributions.
 """

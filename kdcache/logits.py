@@ -78,14 +78,16 @@ class TopKLogits:
         Between the stored temperatures the log-odds are interpolated linearly in 1/T.
         """
         log_odds_N = interpolate_tail(self.tail_log_odds_N3, temperature)
-        return (0.5 * (1.0 + np.tanh(0.5 * log_odds_N))).astype(np.float32)
+        mass_N: Float32 = (0.5 * (1.0 + np.tanh(0.5 * log_odds_N))).astype(np.float32)
+        return mass_N
 
     def kept_probs_NK(self, temperature: float) -> Float32:
         """Return the probabilities of the kept classes at ``temperature``; they sum to 1 - tail mass."""
         scaled_NK = (self.logits_NK - self.top1_N[:, None]) / np.float32(temperature)
         exp_NK = np.exp(scaled_NK)
         share_NK = exp_NK / exp_NK.sum(axis=1, keepdims=True)
-        return (share_NK * (1.0 - self.tail_mass_N(temperature))[:, None]).astype(np.float32)
+        probs_NK: Float32 = share_NK * (1.0 - self.tail_mass_N(temperature))[:, None]
+        return probs_NK
 
     def to_dense_NC(self, temperature: float) -> Float32:
         """Return probabilities over all C classes; the tail is spread evenly over the missing ones."""
