@@ -1,0 +1,1 @@
+"""The command line: parse, build settings, make one call, echo. Nothing here is worth a unit test."""
