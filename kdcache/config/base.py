@@ -55,7 +55,9 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 def _explain_one(model: type[BaseModel], entry: dict[str, Any]) -> str:
     location = [str(part) for part in entry["loc"]]
-    field = ".".join(location) or "the settings"
+    field = ".".join(location)
+    if entry["type"] == "value_error":
+        return f"{field}: {entry['ctx']['error']}" if field else str(entry["ctx"]["error"])
     if entry["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _field_names(model), n=1)
         return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,0 +1,38 @@
+"""The digest and the thumbnail by which a view is recognised."""
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["thumbnail", "thumbnails_agree", "view_digest"]
+
+THUMBNAIL_SIZE = 8
+
+_DECODER_ROUNDING = 3
+"""Decoders of one JPEG differ by a level or two per pixel, and less in the mean of a patch."""
+
+
+def view_digest(view_3HW: NDArray[np.uint8]) -> int:
+    """Return the uint32 digest of a view: the low half of xxh3_64 over its bytes; 0 becomes 1.
+
+    Args:
+        view_3HW: uint8 (3, H, W), C-contiguous.
+
+    >>> view_digest(np.zeros((3, 2, 2), np.uint8))
+    1774363888
+    """
+    return (xxhash.xxh3_64_intdigest(view_3HW.data) & 0xFFFFFFFF) or 1
+
+
+def thumbnail(view_3HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the means of an 8 x 8 grid of patches as uint8 (8, 8, 3), computed by Pillow's box filter."""
+    size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    planes = [Image.fromarray(plane_HW).resize(size, Image.Resampling.BOX) for plane_HW in view_3HW]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
+def thumbnails_agree(one_883: NDArray[np.uint8], other_883: NDArray[np.uint8]) -> bool:
+    """Return whether two views with unequal digests are one view that two decoders rounded differently."""
+    difference = np.abs(one_883.astype(np.int16) - other_883.astype(np.int16))
+    return bool(difference.max() <= _DECODER_ROUNDING)
