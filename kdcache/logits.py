@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kdcache.errors import ConfigError
+
 __all__ = [
     "TAIL_TEMPERATURES",
     "Float32",
@@ -75,8 +77,14 @@ class TopKLogits:
     def tail_mass_N(self, temperature: float) -> Float32:
         """Return the share of probability outside the kept classes at ``temperature`` in [1, 4].
 
-        Between the stored temperatures the log-odds are interpolated linearly in 1/T.
+        Between the stored temperatures the log-odds are interpolated linearly in 1/T. Where every class is
+        kept there is no tail at any temperature.
+
+        Raises:
+            ConfigError: classes were cut off and ``temperature`` is not in [1, 4].
         """
+        if self.class_ids_NK is None:
+            return np.zeros(len(self), dtype=np.float32)
         log_odds_N = interpolate_tail(self.tail_log_odds_N3, temperature)
         mass_N: Float32 = (0.5 * (1.0 + np.tanh(0.5 * log_odds_N))).astype(np.float32)
         return mass_N
@@ -104,7 +112,16 @@ class TopKLogits:
 
 
 def interpolate_tail(tail_log_odds_N3: Float32, temperature: float) -> Float32:
-    """Return the tail log-odds at ``temperature`` in [1, 4], linear in 1/T between the stored ones."""
+    """Return the tail log-odds at ``temperature`` in [1, 4], linear in 1/T between the stored ones.
+
+    Raises:
+        ConfigError: ``temperature`` is not in [1, 4].
+    """
+    if not TAIL_TEMPERATURES[0] <= temperature <= TAIL_TEMPERATURES[-1]:
+        raise ConfigError(
+            f"temperature {temperature} is not between 1 and 4, where the mass of the cut-off classes "
+            "is known; choose one from there, or precompute with the dense8 encoding"
+        )
     inverse = 1.0 / temperature
     upper = 0 if inverse >= 0.5 else 1
     ends = 1.0 / TAIL_TEMPERATURES[upper], 1.0 / TAIL_TEMPERATURES[upper + 1]
@@ -140,9 +157,7 @@ def top_k(logits_NC: Float32, k: int) -> TopKLogits:
     """
     if not 1 <= k <= logits_NC.shape[1]:
         raise ValueError(f"k={k} is not between 1 and the {logits_NC.shape[1]} classes")
-    top1_N = logits_NC.max(axis=1)
-    if not np.isfinite(top1_N).all():
-        raise ValueError("logits hold NaN, +inf, or a row without a finite value")
+    top1_N = _largest(logits_NC)
     ids_NK = np.argsort(-order_keys(logits_NC), axis=1)[:, :k]
     kept_NK = np.take_along_axis(logits_NC, ids_NK, axis=1)
     tail_NC = logits_NC.copy()
@@ -160,21 +175,40 @@ def top_k(logits_NC: Float32, k: int) -> TopKLogits:
 
 
 def all_classes(logits_NC: Float32) -> TopKLogits:
-    """Keep every class, in class order: what the dense encodings store. No tail is left."""
-    top1_N = logits_NC.max(axis=1)
+    """Keep every class, in class order: what the dense encodings store. No tail is left.
+
+    Raises:
+        ValueError: a logit is NaN or +inf, or a row holds no finite logit.
+    """
+    top1_N = _largest(logits_NC)
     mean_N, std_N = _moments(logits_NC - top1_N[:, None])
     no_tail_N3 = np.full((len(logits_NC), 3), -np.inf, dtype=np.float32)
     return TopKLogits(None, logits_NC, top1_N, no_tail_N3, mean_N, std_N, logits_NC.shape[1])
 
 
+def _largest(logits_NC: Float32) -> Float32:
+    top1_N: Float32 = logits_NC.max(axis=1)
+    if not np.isfinite(top1_N).all():
+        raise ValueError("logits hold NaN, +inf, or a row without a finite value")
+    return top1_N
+
+
 def _tail_log_odds(tail_NC: Float32, kept_NK: Float32) -> Float32:
-    columns = []
-    for temperature in TAIL_TEMPERATURES:
-        scale = np.float32(1.0 / temperature)
-        with np.errstate(divide="ignore"):
-            tail_N = np.log(np.exp(tail_NC * scale).sum(axis=1))
-        columns.append(tail_N - np.log(np.exp(kept_NK * scale).sum(axis=1)))
+    columns = [
+        _log_sum_exp(tail_NC * np.float32(1.0 / temperature))
+        - _log_sum_exp(kept_NK * np.float32(1.0 / temperature))
+        for temperature in TAIL_TEMPERATURES
+    ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _log_sum_exp(values_NC: Float32) -> Float32:
+    """Return log(sum(exp)) of each row; -inf only where a row has no finite value, however far down it is."""
+    largest_N = values_NC.max(axis=1)
+    shift_N = np.where(np.isneginf(largest_N), np.float32(0.0), largest_N)
+    with np.errstate(divide="ignore"):
+        log_N: Float32 = np.log(np.exp(values_NC - shift_N[:, None]).sum(axis=1)) + shift_N
+    return log_N
 
 
 def _moments(relative_NC: Float32) -> tuple[Float32, Float32]:

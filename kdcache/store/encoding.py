@@ -1,0 +1,218 @@
+"""Top-k logits to integer planes and back: ``gap8``, ``dense8``, ``float32`` and ``hard``.
+
+Planes of one view, each a row of numbers over the block's rows; the head (``head.py``) ends all of them:
+
+- ``gap8``: K class ids, best first; K - 1 gaps to the class before, in 1/16 nat, 255 = no more classes.
+- ``dense8``: C times (top1 - logit) / step, 255 = -inf; two planes with the float32 bits of step.
+- ``float32``: per class the float32 bits of its logit.
+- ``hard``: the best class id.
+
+Floats take two planes, high half first. All bits set in plane 0 marks a row without targets.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kdcache.errors import CorruptChunkError
+from kdcache.logits import Float32, TopKLogits
+from kdcache.store.head import NUM_HEAD_PLANES, Planes, decode_head, encode_head
+from kdcache.store.manifest import Encoding, num_planes
+
+__all__ = ["count_saturated", "decode", "empty_planes", "encode", "plane_dtype"]
+
+_GAPS_PER_NAT = 16
+_LARGEST_GAP = 254
+_NO_CLASS = 255
+_LARGEST_STEP = 254
+_LARGEST_UINT16_CLASSES = 65_534
+
+
+def plane_dtype(encoding: Encoding, num_classes: int) -> np.dtype[Any]:
+    """Return uint16, or uint32 where class ids need it."""
+    has_ids = encoding in {"gap8", "hard"}
+    return np.dtype(np.uint32 if has_ids and num_classes > _LARGEST_UINT16_CLASSES else np.uint16)
+
+
+def empty_planes(shape: tuple[int, ...], *, encoding: Encoding, top_k: int, num_classes: int) -> Planes:
+    """Return planes (*shape, P, rows) of rows without targets, given (*shape, rows)."""
+    planes = num_planes(encoding, top_k, num_classes)
+    dtype = plane_dtype(encoding, num_classes)
+    return np.full((*shape[:-1], planes, shape[-1]), np.iinfo(dtype).max, dtype=dtype)
+
+
+def encode(cut: TopKLogits, *, encoding: Encoding, top_k: int) -> Planes:
+    """Return the planes (P, N) of N views; rows whose top-1 is NaN become rows without targets.
+
+    Raises:
+        ValueError: the cut does not fit the encoding, or holds NaN or +inf.
+    """
+    _check_cut(cut, encoding, top_k)
+    planes_PN = empty_planes((len(cut),), encoding=encoding, top_k=top_k, num_classes=cut.num_classes)
+    if encoding in {"gap8", "hard"}:
+        _encode_gap8(cut, planes_PN[:-NUM_HEAD_PLANES], top_k)
+    elif encoding == "dense8":
+        _encode_dense8(cut, planes_PN[:-NUM_HEAD_PLANES])
+    else:
+        planes_PN[:-NUM_HEAD_PLANES] = _halves(cut.logits_NK)
+    planes_PN[-NUM_HEAD_PLANES:] = encode_head(cut, planes_PN.dtype)
+    planes_PN[:, ~cut.valid_N] = np.iinfo(planes_PN.dtype).max
+    return planes_PN
+
+
+def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: int) -> TopKLogits:
+    """Return the N views of planes (P, N).
+
+    Class ids and gaps are checked to be in range; ``check_planes`` checks everything.
+
+    Raises:
+        CorruptChunkError: the planes are not of this encoding.
+    """
+    if len(planes_PN) != num_planes(encoding, top_k, num_classes):
+        raise CorruptChunkError(
+            f"a view has {len(planes_PN)} planes, {encoding} with K={top_k} and {num_classes} classes has "
+            f"{num_planes(encoding, top_k, num_classes)}; the chunk is damaged: run kdcache verify"
+        )
+    head_6N = decode_head(planes_PN[-NUM_HEAD_PLANES:])
+    body_PN = planes_PN[:-NUM_HEAD_PLANES]
+    if encoding in {"gap8", "hard"}:
+        return _decode_gap8(body_PN, head_6N, top_k, num_classes)
+    logits_NC = _decode_dense8(body_PN, head_6N[0]) if encoding == "dense8" else _from_halves(body_PN)
+    is_bad_N = planes_PN[0] == np.iinfo(planes_PN.dtype).max
+    if is_bad_N.any():
+        logits_NC[is_bad_N] = -np.inf
+        _clear(head_6N, is_bad_N)
+    if encoding == "float32":
+        head_6N[0, ~is_bad_N] = logits_NC.max(axis=1)[~is_bad_N]
+    return _top_k_logits(None, logits_NC, head_6N, num_classes)
+
+
+def count_saturated(cut: TopKLogits) -> int:
+    """Count the views in which ``gap8`` must shorten a gap because it exceeds 254/16 nat."""
+    wanted_NK, stored_NK = _cumulative_steps(cut)
+    is_class_NK = np.isfinite(cut.logits_NK)
+    return int(((wanted_NK != stored_NK) & is_class_NK).any(axis=1).sum())
+
+
+def _check_cut(cut: TopKLogits, encoding: Encoding, top_k: int) -> None:
+    if np.isnan(cut.logits_NK).any() or np.isposinf(cut.logits_NK).any() or np.isinf(cut.top1_N).any():
+        raise ValueError("logits hold NaN or +inf, or a row has no finite logit")
+    is_dense = encoding in {"dense8", "float32"}
+    if is_dense != (cut.class_ids_NK is None):
+        raise ValueError(f"{encoding} stores {'all classes in class order' if is_dense else 'kept classes'}")
+    if cut.logits_NK.shape[1] != top_k or (is_dense and top_k != cut.num_classes):
+        raise ValueError(
+            f"the cut keeps {cut.logits_NK.shape[1]} of {cut.num_classes} classes, not K={top_k}"
+        )
+
+
+def _cumulative_steps(cut: TopKLogits) -> tuple[Planes, Planes]:
+    """Return the wanted and the stored distances to the top-1 in gap steps, int64 (N, K).
+
+    The stored distance follows the wanted one as fast as 254 steps per class allow, which is what rounding
+    each gap against the reconstructed class before it comes to.
+    """
+    below_NK = cut.top1_N[:, None].astype(np.float64) - cut.logits_NK
+    is_class_NK = np.isfinite(below_NK)
+    wanted_NK = np.floor(np.where(is_class_NK, below_NK, 0.0) * _GAPS_PER_NAT + 0.5).astype(np.int64)
+    wanted_NK[:, 0] = 0
+    reach_K = _LARGEST_GAP * np.arange(wanted_NK.shape[1], dtype=np.int64)
+    stored_NK = np.minimum.accumulate(wanted_NK - reach_K, axis=1) + reach_K
+    return wanted_NK, stored_NK
+
+
+def _encode_gap8(cut: TopKLogits, body_PN: Planes, top_k: int) -> None:
+    class_ids_NK = np.asarray(cut.class_ids_NK)
+    body_PN[:top_k] = np.where(class_ids_NK >= 0, class_ids_NK, np.iinfo(body_PN.dtype).max).T
+    gaps_NK = np.diff(_cumulative_steps(cut)[1], axis=1)
+    body_PN[top_k:] = np.where(class_ids_NK[:, 1:] >= 0, gaps_NK, _NO_CLASS).T
+
+
+def _decode_gap8(body_PN: Planes, head_6N: Float32, top_k: int, num_classes: int) -> TopKLogits:
+    ids_KN, gaps_KN = body_PN[:top_k], body_PN[top_k:]
+    logits_KN = _padded_rows(ids_KN.shape, np.float32)
+    logits_KN[0] = head_6N[0]
+    np.multiply(gaps_KN, np.float32(1.0 / _GAPS_PER_NAT), out=logits_KN[1:], dtype=np.float32)
+    # Ten times as fast as np.subtract.accumulate, which walks down the columns.
+    for k in range(1, top_k):
+        np.subtract(logits_KN[k - 1], logits_KN[k], out=logits_KN[k])
+    class_ids_KN = _padded_rows(ids_KN.shape, np.int32)
+    class_ids_KN[:] = ids_KN
+    is_whole = int(ids_KN.max(initial=0)) < num_classes and int(gaps_KN.max(initial=0)) <= _LARGEST_GAP
+    if not is_whole:
+        is_missing_KN = ids_KN == np.iinfo(ids_KN.dtype).max
+        _check_ranges(ids_KN, gaps_KN, is_missing_KN, num_classes)
+        logits_KN[is_missing_KN] = -np.inf
+        class_ids_KN[is_missing_KN] = -1
+        _clear(head_6N, is_missing_KN[0])
+    return _top_k_logits(
+        np.ascontiguousarray(class_ids_KN.T), np.ascontiguousarray(logits_KN.T), head_6N, num_classes
+    )
+
+
+def _padded_rows(shape: tuple[int, ...], dtype: Any) -> Planes:
+    """Return an empty (K, N) whose rows lie 16 items further apart than they must.
+
+    Blocks have 1,024 or 4,096 rows; at strides of such powers of two every item of a column falls into the
+    same cache lines, and the transposition takes five times as long.
+    """
+    return np.empty((shape[0], shape[1] + 16), dtype=dtype)[:, : shape[1]]
+
+
+def _check_ranges(ids_KN: Planes, gaps_KN: Planes, is_missing_KN: Planes, num_classes: int) -> None:
+    if ((ids_KN >= num_classes) & ~is_missing_KN).any():
+        raise CorruptChunkError(
+            f"a class id is not below {num_classes}; the chunk is damaged: run kdcache verify"
+        )
+    if ((gaps_KN > _LARGEST_GAP) & ~is_missing_KN[1:]).any():
+        raise CorruptChunkError(f"a gap is above {_LARGEST_GAP}; the chunk is damaged: run kdcache verify")
+
+
+def _encode_dense8(cut: TopKLogits, body_PN: Planes) -> None:
+    below_NC = cut.top1_N[:, None].astype(np.float64) - cut.logits_NK
+    is_class_NC = np.isfinite(below_NC)
+    below_NC[~is_class_NC] = 0.0
+    step_N = (below_NC.max(axis=1) / _LARGEST_STEP).astype(np.float32)
+    steps_NC = np.floor(below_NC / np.where(step_N > 0, step_N, 1.0)[:, None] + 0.5)
+    steps_NC = np.minimum(steps_NC, _LARGEST_STEP)
+    body_PN[:-2] = np.where(is_class_NC, steps_NC, _NO_CLASS).T
+    body_PN[-2:] = _halves(step_N[:, None])
+
+
+def _decode_dense8(body_PN: Planes, top1_N: Float32) -> Float32:
+    steps_CN = body_PN[:-2]
+    step_N = _from_halves(body_PN[-2:])[:, 0]
+    with np.errstate(invalid="ignore"):  # rows without targets have NaN for a step
+        logits_CN = top1_N - steps_CN * step_N
+    logits_CN[steps_CN == _NO_CLASS] = -np.inf
+    return np.ascontiguousarray(logits_CN.T, dtype=np.float32)
+
+
+def _halves(values_NK: Float32) -> Planes:
+    """Return the float32 bits of (N, K) as uint16 (2K, N), high half first."""
+    bits_KN = np.ascontiguousarray(values_NK.T, dtype=np.float32).view(np.uint32)
+    halves = np.stack([bits_KN >> 16, bits_KN & 0xFFFF], axis=1)
+    return halves.reshape(-1, values_NK.shape[0]).astype(np.uint16)
+
+
+def _from_halves(planes_PN: Planes) -> Float32:
+    """Return float32 (N, K) from uint16 (2K, N)."""
+    bits_KN = (planes_PN[0::2].astype(np.uint32) << 16) | planes_PN[1::2]
+    return np.ascontiguousarray(bits_KN.T).view(np.float32)
+
+
+def _clear(head_6N: Float32, is_bad_N: Planes) -> None:
+    head_6N[:, is_bad_N] = np.nan
+    head_6N[1:4, is_bad_N] = -np.inf
+
+
+def _top_k_logits(class_ids_NK: Any, logits_NK: Float32, head_6N: Float32, num_classes: int) -> TopKLogits:
+    return TopKLogits(
+        class_ids_NK=class_ids_NK,
+        logits_NK=logits_NK,
+        top1_N=head_6N[0],
+        tail_log_odds_N3=np.ascontiguousarray(head_6N[1:4].T),
+        mean_N=head_6N[4],
+        std_N=head_6N[5],
+        num_classes=num_classes,
+    )

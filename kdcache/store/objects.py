@@ -1,0 +1,198 @@
+"""Where the objects of a cache live: whole files that are put once and never changed.
+
+A put publishes all bytes of an object or nothing, and never over an existing one: that is what lets any
+number of writers start, race and die without blending their work.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from kdcache.errors import ConfigError, StoreError
+
+__all__ = ["LocalObjects", "ObjectStore", "open_objects"]
+
+_TEMPORARY = ".tmp-"
+
+
+class ObjectStore(Protocol):
+    """Named, immutable byte strings under one address."""
+
+    url: str
+
+    def get(self, path: str) -> bytes:
+        """Return a whole object; FileNotFoundError when there is none."""
+        ...
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Return an object's size; FileNotFoundError when there is none."""
+        ...
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Publish a new object whole; False, and nothing changed, when the name is taken."""
+        ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Publish an object whole, in place of the one that has the name."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (path, size) of every object under the folder ``prefix``, in a stable order."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove an object; FileNotFoundError when there is none."""
+        ...
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers from replacing documents meanwhile."""
+        ...
+
+
+class LocalObjects:
+    """Objects as files below one folder. It holds no open file, so it may be pickled and forked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def get(self, path: str) -> bytes:
+        """Return a whole object; FileNotFoundError when there is none."""
+        try:
+            return (self.root / path).read_bytes()
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(path) from error
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
+        descriptor = os.open(f"{self.url}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, length, start)
+        finally:
+            os.close(descriptor)
+
+    def size(self, path: str) -> int:
+        """Return an object's size; FileNotFoundError when there is none."""
+        try:
+            return (self.root / path).stat().st_size
+        except NotADirectoryError as error:
+            raise FileNotFoundError(path) from error
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Publish a new object whole and durably; False, and nothing changed, when the name is taken.
+
+        Raises:
+            StoreError: the disk is full, the folder may not be written, or its file system has no hard links.
+        """
+        target = self.root / path
+        if target.exists():
+            return False
+        with self._explained(path), self._written(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            _sync_folder(target.parent)
+            return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Publish an object whole and durably, in place of the one that has the name."""
+        target = self.root / path
+        with self._explained(path), self._written(target, data) as temporary:
+            temporary.replace(target)
+            _sync_folder(target.parent)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (path, size) of every object under the folder ``prefix``, in a stable order."""
+        for folder, folders, names in os.walk(self.root / prefix):
+            folders.sort()
+            for name in sorted(names):
+                if not name.startswith(_TEMPORARY):
+                    file = Path(folder, name)
+                    yield file.relative_to(self.root).as_posix(), file.stat().st_size
+
+    def delete(self, path: str) -> None:
+        """Remove an object; FileNotFoundError when there is none."""
+        (self.root / path).unlink()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock of the folder; it ends with the process that holds it, so a kill leaves none."""
+        with self._explained(""):
+            _make_folder(self.root)
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # A file system without locks only loses the guard against two runs that add a teacher at once.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _written(self, target: Path, data: bytes) -> Iterator[Path]:
+        _make_folder(target.parent)
+        temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.root / path}: {error.strerror}; what is committed already is safe: "
+                "free space, check the permissions (the file system must have hard links), "
+                "and run the same command again"
+            ) from error
+
+
+def open_objects(url: str | Path) -> ObjectStore:
+    """Return the objects at a local path or ``file://`` URL; nothing is read or made yet.
+
+    Raises:
+        ConfigError: the URL has a scheme that this version cannot use.
+    """
+    text = str(url)
+    parts = urlsplit(text)
+    if "://" not in text:
+        return LocalObjects(Path(text).expanduser())
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
+        raise ConfigError(
+            f"cannot open a cache at {text}: this version reads and writes local folders "
+            "(a path or file:///path); copy the cache to a disk first"
+        )
+    return LocalObjects(Path(unquote(parts.path)))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder so that it survives a power cut: its name is part of its parent."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

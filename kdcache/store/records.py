@@ -1,0 +1,47 @@
+"""Finding commit records: by listing their folder, or from the compacted index."""
+
+from collections.abc import Iterator
+
+from kdcache.store.commits import CommitRecord, load_index, load_record
+from kdcache.store.documents import INDEX_LIMIT, RECORD_LIMIT, read_limited
+from kdcache.store.layout import INDEX_PATH, record_path
+from kdcache.store.objects import ObjectStore
+
+__all__ = ["all_records", "list_units", "read_index", "read_record"]
+
+_FOLDER = "commits/"
+_SUFFIX = ".json"
+
+
+def list_units(objects: ObjectStore, kind: str = "") -> Iterator[str]:
+    """Yield the names of the committed units, or of those of one kind (``samples``, ``views``, a teacher)."""
+    for path, _ in objects.list(f"{_FOLDER}{kind}"):
+        if path != INDEX_PATH and path.endswith(_SUFFIX):
+            yield path.removeprefix(_FOLDER).removesuffix(_SUFFIX)
+
+
+def read_record(objects: ObjectStore, unit_name: str) -> CommitRecord:
+    """Return one commit record.
+
+    Raises:
+        FileNotFoundError: the unit is not committed.
+        CorruptChunkError: the record is damaged.
+    """
+    path = record_path(unit_name)
+    return load_record(read_limited(objects, path, limit=RECORD_LIMIT), where=f"{path} in {objects.url}")
+
+
+def read_index(objects: ObjectStore) -> dict[str, CommitRecord]:
+    """Return the compacted records by unit name; empty when no run has finished yet."""
+    try:
+        data = read_limited(objects, INDEX_PATH, limit=INDEX_LIMIT)
+    except FileNotFoundError:
+        return {}
+    return {record.unit: record for record in load_index(data, where=f"{INDEX_PATH} in {objects.url}")}
+
+
+def all_records(objects: ObjectStore) -> Iterator[CommitRecord]:
+    """Yield every record sorted by unit name: from the index, and those that it does not know yet."""
+    index = read_index(objects)
+    for name in sorted({*index, *list_units(objects)}):
+        yield index[name] if name in index else read_record(objects, name)

@@ -1,0 +1,125 @@
+"""The root ``zarr.json``: the manifest, sealed, and the metadata of all arrays."""
+
+import json
+from typing import Any
+
+from kdcache.digest import json_sha256
+from kdcache.errors import ConfigError, CorruptChunkError, StoreError
+from kdcache.store.documents import ROOT_LIMIT, pretty_json, read_document
+from kdcache.store.layout import ROOT_PATH, Layout
+from kdcache.store.manifest import FORMAT_VERSION, Manifest
+from kdcache.store.objects import ObjectStore
+
+__all__ = ["array_documents", "dump_root", "expected_root", "read_manifest", "write_arrays"]
+
+
+def dump_root(manifest: Manifest) -> bytes:
+    """Return the bytes of the root ``zarr.json``."""
+    return _root(_seal(manifest), Layout.of(manifest.identity))
+
+
+def expected_root(objects: ObjectStore, layout: Layout) -> bytes:
+    """Return what the bytes of the root must be, given the manifest in it.
+
+    Raises:
+        StoreError: there is no root, or it is not a cache's.
+    """
+    return _root(_sealed_part(_read_root(objects), objects.url), layout)
+
+
+def array_documents(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Return the metadata of every group and array below the root, by path."""
+    documents = {f"{path}/{ROOT_PATH}": _group({}) for path in layout.group_paths()}
+    return documents | {spec.metadata_path: spec.document() for spec in layout.arrays()}
+
+
+def write_arrays(objects: ObjectStore, layout: Layout) -> None:
+    """Write the metadata of every group and array below the root."""
+    for path, document in array_documents(layout).items():
+        data = pretty_json(document)
+        if not objects.put_new(path, data) and objects.get(path) != data:
+            objects.replace(path, data)
+
+
+def read_manifest(objects: ObjectStore) -> Manifest:
+    """Read and check the manifest of a cache.
+
+    Raises:
+        StoreError: there is no cache, or a newer kdcache wrote it.
+        CorruptChunkError: the manifest is damaged.
+    """
+    sealed = _sealed_part(_read_root(objects), objects.url)
+    _check_version(sealed, objects.url)
+    return _checked(sealed, f"{ROOT_PATH} of {objects.url}")
+
+
+def _root(sealed: dict[str, Any], layout: Layout) -> bytes:
+    # Zarr readers that know consolidated metadata open everything with one read; others may ignore it.
+    nodes: dict[str, Any] = {path: _group({}) for path in layout.group_paths()}
+    nodes |= {spec.path: spec.document() for spec in layout.arrays()}
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": nodes}
+    return pretty_json(_group({"kdcache": sealed}) | {"consolidated_metadata": consolidated})
+
+
+def _read_root(objects: ObjectStore) -> Any:
+    try:
+        return read_document(objects, ROOT_PATH, limit=ROOT_LIMIT)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"there is no cache at {objects.url} (no {ROOT_PATH} in it); check the path, "
+            "or make the cache with kdcache precompute"
+        ) from error
+
+
+def _group(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def _seal(manifest: Manifest) -> dict[str, Any]:
+    # Through JSON text once, so that what is hashed is what a reader will parse.
+    body: dict[str, Any] = json.loads(manifest.model_dump_json())
+    return body | {
+        "identity_sha256": json_sha256(body["identity"]),
+        "about_sha256": json_sha256(body["about"]),
+    }
+
+
+def _sealed_part(document: Any, url: str) -> dict[str, Any]:
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    sealed = attributes.get("kdcache") if isinstance(attributes, dict) else None
+    if not isinstance(sealed, dict) or not isinstance(sealed.get("identity"), dict):
+        raise StoreError(
+            f"{url} is not a cache of kdcache (its {ROOT_PATH} has no kdcache identity); check the path"
+        )
+    return sealed
+
+
+def _check_version(sealed: dict[str, Any], url: str) -> None:
+    version = sealed["identity"].get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise StoreError(
+            f"the cache at {url} has format {version}, this kdcache reads format {FORMAT_VERSION}; "
+            "upgrade kdcache (pip install -U kdcache) to read it"
+        )
+
+
+def _checked(sealed: dict[str, Any], where: str) -> Manifest:
+    for part in ("identity", "about"):
+        if _json_sha256(sealed.get(part)) != sealed.get(f"{part}_sha256"):
+            raise CorruptChunkError(
+                f"the {part} in {where} does not have the sha256 beside it: "
+                "the file is damaged or was edited; fetch or restore it"
+            )
+    try:
+        return Manifest.parse({part: sealed[part] for part in ("identity", "about")}, where=where)
+    except ConfigError as error:
+        raise StoreError(
+            f"the manifest cannot be used: {error}; fetch the cache again or precompute anew"
+        ) from error
+
+
+def _json_sha256(value: Any) -> str | None:
+    try:
+        return json_sha256(value)
+    except (ValueError, RecursionError):
+        return None
