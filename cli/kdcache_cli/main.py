@@ -81,3 +81,7 @@ def kdcache(debug: bool) -> None:
 def main() -> None:
     """Run the ``kdcache`` command."""
     kdcache(prog_name="kdcache")
+
+
+if __name__ == "__main__":
+    main()

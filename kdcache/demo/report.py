@@ -78,7 +78,7 @@ class DemoReport:
         return "\n".join(["", *table, f"Promises ({self.seconds:.0f} s)", *promises])
 
 
-_PROOF: Final = "importing a teacher raises there, and its weights are gone"
+_PROOF: Final = "importing a teacher raises in those processes"
 
 
 def _accuracies(values: tuple[float, ...]) -> str:

@@ -95,3 +95,11 @@ def test_links_between_pages_lead_somewhere() -> None:
         if "://" not in target and not (page.parent / target).exists()
     ]
     assert dead == []
+
+
+def test_pages_that_the_code_sends_people_to_exist() -> None:
+    files = [*modules(), *(ROOT / "tests").rglob("*.py")]
+    named = {
+        page for path in files for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert sorted(page for page in named if not (ROOT / page).is_file()) == []

@@ -3,6 +3,10 @@
 import ast
 import re
 from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
 
 import kdcache
 from tests.support.source import ROOT, parsed
@@ -53,6 +57,26 @@ def test_every_name_of_the_package_is_in_the_library_page() -> None:
     page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     in_backticks = set(re.findall(r"`(\w+)`", page))
     assert set(kdcache.__all__) - in_backticks == set()
+
+
+def _fields(settings: type[BaseModel]) -> set[str]:
+    """Return the fields of these settings and of the sections in them."""
+    names = set(settings.model_fields)
+    for field in settings.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel) and part is not kdcache.ViewPolicy:
+                names |= _fields(part)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("ViewPolicy", "policies"), ("TrainConfig", "training"), ("PrecomputeConfig", "precompute")],
+)
+def test_every_setting_is_documented(name: str, page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    in_backticks = set(re.findall(r"`(\w+)[`:]", text))
+    assert _fields(getattr(kdcache, name)) - in_backticks == set()
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
