@@ -95,13 +95,13 @@ def _takes_cutmix(mixing: Mixing, u: float) -> bool:
 
 
 def _cutmix_params(lam: float, words: Words, policy: ViewPolicy) -> MixParams:
-    """Place the box around a uniform centre and clip it; lambda is what is left of the row's own area."""
+    """Place the box as timm does: uniform centre, clipped; lambda is what is left of the row's own area."""
     height, width = policy.height, policy.width
     share = math.sqrt(1.0 - lam)
-    half_h, half_w = int(height * share) // 2, int(width * share) // 2
+    cut_h, cut_w = int(height * share), int(width * share)
     y, x = words.integer(height), words.integer(width)
-    top, bottom = max(y - half_h, 0), min(y + half_h, height)
-    left, right = max(x - half_w, 0), min(x + half_w, width)
+    top, bottom = max(y - cut_h // 2, 0), min(y + (cut_h + 1) // 2, height)
+    left, right = max(x - cut_w // 2, 0), min(x + (cut_w + 1) // 2, width)
     area = (bottom - top) * (right - left)
     if area == 0:
         return MixParams()

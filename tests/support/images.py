@@ -3,6 +3,7 @@
 import functools
 import io
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def _palette(transparency: Any = None) -> bytes:
     return encode(picture().quantize(32), "PNG", **options)
 
 
-MODE_MAKERS = {
+MODE_MAKERS: dict[str, Callable[[], bytes]] = {
     "jpeg-rgb": jpeg,
     "jpeg-progressive": lambda: jpeg(progressive=True),
     "jpeg-grey": lambda: jpeg(mode="L"),

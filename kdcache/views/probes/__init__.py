@@ -1,0 +1,1 @@
+"""Small images of every kind that decoders disagree on; ``fingerprint`` reads them."""
