@@ -12,6 +12,7 @@ __all__ = [
     "ConfigError",
     "CorruptChunkError",
     "ImageTooLargeError",
+    "InterruptedRunError",
     "KdcacheError",
     "ManifestMismatchError",
     "MissingViewError",
@@ -95,3 +96,9 @@ class CorruptChunkError(StoreError):
     """An object of the cache fails its checksum or cannot be decoded."""
 
     code = "KD540"
+
+
+class InterruptedRunError(KdcacheError):
+    """A run was told to stop, or lost a process; what it committed stays, and it can go on from there."""
+
+    code = "KD600"

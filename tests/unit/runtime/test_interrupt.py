@@ -1,0 +1,48 @@
+"""Signals become a question."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from kdcache.errors import InterruptedRunError
+from kdcache.runtime.interrupt import Interrupts
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_is_noted_and_raised_at_a_safe_point(name: str) -> None:
+    with Interrupts() as interrupts:
+        interrupts.raise_if_requested("not yet")
+        os.kill(os.getpid(), getattr(signal, name))
+        assert interrupts.requested
+        with pytest.raises(InterruptedRunError, match=f"stopped by {name}: 3 of 9 units are committed"):
+            interrupts.raise_if_requested("3 of 9 units are committed")
+
+
+def test_a_second_signal_acts_as_usual() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_in_another_thread_nothing_is_requested() -> None:
+    seen: list[bool] = []
+
+    def run() -> None:
+        with Interrupts() as interrupts:
+            seen.append(interrupts.requested)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [False]
