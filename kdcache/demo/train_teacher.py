@@ -82,7 +82,7 @@ def train(data: Path, *, epochs: int) -> nn.Module:
             logits_BC = model(augment(images_N1HW[rows_B], generator))
             loss = nn.functional.cross_entropy(logits_BC, labels_N[rows_B])
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
             total += loss.detach()

@@ -1,0 +1,118 @@
+"""The demo itself: the commands that a user would type, run as a user would run them."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kdcache.demo.recipe import LABELLED, TEST, UNLABELLED, Recipe
+from kdcache.demo.report import DemoReport
+from kdcache.errors import KdcacheError
+
+__all__ = ["Shell", "run_demo"]
+
+_OURS: Final = ("train.zarr", "test.zarr", "runs")
+_COMMAND: Final = "kdcache_cli.main"
+_COMMAND_WITHOUT_TEACHER: Final = "kdcache.demo.without_teacher"
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Runs ``kdcache`` commands and says which."""
+
+    say: Callable[[str], None]
+
+    def run(self, *words: str, module: str = _COMMAND) -> str:
+        """Run one command and return its stdout; what it says on stderr goes to the user.
+
+        Raises:
+            KdcacheError: the command failed.
+        """
+        self.say(f"$ kdcache {shlex.join(words)}")
+        process = subprocess.run(
+            [sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if process.returncode != 0:
+            raise KdcacheError(
+                f"kdcache {words[0]} ended with exit code {process.returncode}, expected 0; its own message "
+                "is above; what was done until then is kept in the demo's folder"
+            )
+        return process.stdout
+
+    def facts(self, *words: str, module: str = _COMMAND) -> dict[str, Any]:
+        """Run one command with ``--json`` and return what it reports."""
+        facts: dict[str, Any] = json.loads(self.run(*words, "--json", module=module))
+        return facts
+
+
+def run_demo(out: Path, recipe: Recipe, *, say: Callable[[str], None]) -> DemoReport:
+    """Run both stages into ``out`` and report; caches and runs of an earlier demo there are replaced.
+
+    Raises:
+        KdcacheError: one of the commands failed.
+    """
+    start = time.perf_counter()
+    _prepare(out, recipe)
+    shell = Shell(say)
+    cache, objects_verified = _stage_one(shell, out)
+    labels_only = [_train(shell, out, seed, distilled=False) for seed in range(recipe.seeds)]
+    distilled = [_train(shell, out, seed, distilled=True) for seed in range(recipe.seeds)]
+    test = shell.facts("info", str(out / "test.zarr"))
+    (teacher,) = cache["teachers"].values()
+    (teacher_on_test,) = test["teachers"].values()
+    report = DemoReport(
+        num_views=cache["views"],
+        bytes_per_view=cache["bytes_per_view"],
+        views_per_second=teacher["views"] / max(teacher["seconds"], 1e-9),
+        encoding=teacher["encoding"],
+        objects_verified=objects_verified,
+        digests_checked=sum(run["views_checked"] for run in labels_only + distilled),
+        teacher_top1=100 * teacher_on_test["top1"],
+        labels_only_top1=tuple(100 * run["evaluation"]["top1"] for run in labels_only),
+        distilled_top1=tuple(100 * run["evaluation"]["top1"] for run in distilled),
+        steps=recipe.steps,
+        teacher_calls_in_training=sum(run["teacher_calls"] for run in labels_only + distilled),
+        seconds=time.perf_counter() - start,
+    )
+    (out / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+    return report
+
+
+def _prepare(out: Path, recipe: Recipe) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in _OURS:
+        shutil.rmtree(out / name, ignore_errors=True)
+    recipe.write(out)
+
+
+def _stage_one(shell: Shell, out: Path) -> tuple[dict[str, Any], int]:
+    """Cache both sets of pictures; return what ``info`` says and how many objects ``verify`` checked."""
+    train, test = str(out / "train.zarr"), str(out / "test.zarr")
+    shell.run("precompute", LABELLED, UNLABELLED, "--cache", train, "--config", str(out / "precompute.yaml"))
+    shell.run("precompute", TEST, "--cache", test, "--config", str(out / "precompute-test.yaml"))
+    verified = [shell.facts("verify", cache) for cache in (train, test)]
+    return shell.facts("info", train), sum(report["objects"] for report in verified)
+
+
+def _train(shell: Shell, out: Path, seed: int, *, distilled: bool) -> dict[str, Any]:
+    """Train one student where no teacher can be imported."""
+    kind = "distilled" if distilled else "labels-only"
+    shards = (LABELLED, UNLABELLED) if distilled else (LABELLED,)
+    weights = () if distilled else ("--distill-loss-weight", "0", "--task-loss-weight", "1")
+    return shell.facts(
+        "train",
+        *shards,
+        *("--cache", str(out / "train.zarr")),
+        *("--val", TEST, "--val-cache", str(out / "test.zarr")),
+        *("--config", str(out / "train.yaml")),
+        *weights,
+        *("--seed", str(seed)),
+        *("--out", str(out / "runs" / f"{kind}-{seed}")),
+        module=_COMMAND_WITHOUT_TEACHER,
+    )
