@@ -6,7 +6,7 @@ log-odds, so neither a tail of 1e-12 nor a kept mass of 1e-12 is rounded away.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class TeacherTargets:
         return len(self.top1_B)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: change(value)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
