@@ -37,7 +37,7 @@ def decode_index(data: bytes, num_chunks: int) -> Index:
     """
     if len(data) != index_bytes(num_chunks):
         raise CorruptChunkError(f"its index has {len(data)} bytes, not {index_bytes(num_chunks)}")
-    return np.frombuffer(_checked(data, "index"), dtype="<u8").reshape(num_chunks, 2)
+    return np.frombuffer(_checked(data, "its index"), dtype="<u8").reshape(num_chunks, 2)
 
 
 def decode_chunk(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
@@ -74,12 +74,12 @@ def decode_texts(data: bytes, num_rows: int) -> tuple[str, ...]:
 def _checked(data: bytes, what: str) -> bytes:
     body, checksum = data[:-4], data[-4:]
     if len(checksum) < 4 or google_crc32c.value(body) != int.from_bytes(checksum, "little"):
-        raise CorruptChunkError(f"a {what} fails its crc32c")
+        raise CorruptChunkError(f"{what} fails its crc32c")
     return body
 
 
 def _frame(data: bytes) -> bytes:
-    frame = _checked(data, "chunk")
+    frame = _checked(data, "a chunk")
     if len(frame) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack_from(frame)[6] != len(frame):
         raise CorruptChunkError("a chunk is not one Blosc frame")
     return frame

@@ -94,7 +94,7 @@ class _Checker:
                 raise self._bad(INDEX_PATH, f"its record of {name} {problem} {record_path(name)}")
         for name in names:
             self._demand_earlier(self._units[name], known)
-        return list(known.values())
+        return [known[name] for name in self._units if name in known]
 
     def check_unit(self, record: CommitRecord) -> None:
         """Check the objects of a unit: their bytes, then their meaning."""
