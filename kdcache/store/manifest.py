@@ -188,9 +188,13 @@ class Identity(Settings):
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """Return what two caches are compared by: everything but the informational name of the preset."""
-        fields = self.model_dump(mode="json")
-        del fields["policy"]["preset"]
+        """Return what two caches are compared by.
+
+        Fields without a value are left out, so is the informational name of the policy's preset; the size of
+        a view is [height, width] however it was given.
+        """
+        fields = self.model_dump(mode="json", exclude={"policy": {"preset"}}, exclude_none=True)
+        fields["policy"]["size"] = [self.policy.height, self.policy.width]
         return fields
 
 

@@ -11,7 +11,7 @@ from kdcache.store.reader import open_cache
 from kdcache.store.verify import verify
 from tests.golden.make_store import KEYS, PATH, STATUS, TEACHERS, VIEWS, logits_of, make, table
 
-CONTENT_ID = "sha256:fc14e39fb39491d721b9df9b621d48f71d111ec1e80af9396a905374af2f16b3"
+CONTENT_ID = "sha256:b1f934652cbe5da63331677472870a000ffc446ef3f7609e220c171d8dfbb2da"
 OK_ROWS = [row for row, status in enumerate(STATUS) if status == 0]
 
 

@@ -81,6 +81,16 @@ def test_the_name_of_a_preset_is_no_part_of_what_is_compared() -> None:
     assert ours == theirs
 
 
+def test_a_square_size_is_the_same_given_as_one_number_or_as_two() -> None:
+    policies = [ViewPolicy.named("rrc", size=size) for size in (32, (32, 32))]
+    ours, theirs = (make_manifest(policy=policy).identity.canonical() for policy in policies)
+    assert ours == theirs
+
+
+def test_fields_without_a_value_are_no_part_of_what_is_compared() -> None:
+    assert "class_names_sha256" not in make_manifest().identity.canonical()
+
+
 def test_about_keeps_facts_of_later_releases() -> None:
     assert About.parse({"mood": "good"}, where="about").model_dump()["mood"] == "good"
 
