@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from kdcache.config.train import TrainConfig
     from kdcache.config.views import ViewPolicy
     from kdcache.data.batch import DistillBatch
-    from kdcache.data.loader import distill_loader, eval_loader
+    from kdcache.data.evaluation import eval_loader
+    from kdcache.data.loader import distill_loader
     from kdcache.errors import KdcacheError
     from kdcache.keys import ViewKey
     from kdcache.logits import TopKLogits
@@ -56,7 +57,7 @@ _HOME = {
     "ViewKey": "kdcache.keys",
     "ViewPolicy": "kdcache.config.views",
     "distill_loader": "kdcache.data.loader",
-    "eval_loader": "kdcache.data.loader",
+    "eval_loader": "kdcache.data.evaluation",
     "hard": "kdcache.losses.distill",
     "kl": "kdcache.losses.distill",
     "open_cache": "kdcache.store.reader",

@@ -1,0 +1,205 @@
+"""The views of a cache, rendered again from the shards and joined with their targets."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdcache.data.batch import DistillBatch
+from kdcache.data.cells import Cells
+from kdcache.data.epoch_plan import MicroBatch
+from kdcache.data.gather import gather_targets
+from kdcache.data.index import ShardIndex
+from kdcache.data.join import BlockSource
+from kdcache.data.pairs import pair_cells, partners_of
+from kdcache.data.shards import RawSample, ShardReader
+from kdcache.data.view_check import ViewCheck
+from kdcache.digest import sample_digest
+from kdcache.errors import ManifestMismatchError
+from kdcache.logits import TopKLogits
+from kdcache.losses.targets import TeacherTargets
+from kdcache.store.reader import Cache
+from kdcache.store.tables import SampleTable
+from kdcache.views import decode_for, render_views
+from kdcache.views.mix import ONE, MixParams, mix_params, mix_views
+
+__all__ = ["CachedViews"]
+
+
+class CachedViews:
+    """Makes batches out of places in a cache; one lives in each loader worker.
+
+    It is also the cell source of the cache's epoch plan. Blocks that were used last stay at hand: their
+    samples, digests and decoded targets.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        indexes: Sequence[ShardIndex],
+        sources: Mapping[int, BlockSource],
+        usable: Mapping[int, int],
+        *,
+        teachers: Sequence[str],
+        check_views: int,
+        blocks_kept: int = 64,
+    ) -> None:
+        self.cache, self.teachers = cache, tuple(teachers)
+        self._indexes, self._sources, self._usable = tuple(indexes), dict(sources), dict(usable)
+        self._check_views, self._blocks_kept = check_views, blocks_kept
+        self._policy = cache.identity.policy
+        self._open()
+
+    def _open(self) -> None:
+        num_classes = self.cache.identity.num_classes
+        self._readers = [ShardReader(index, num_classes=num_classes) for index in self._indexes]
+        self._view_check = ViewCheck(self.cache, every=self._check_views)
+        self._samples = lru_cache(maxsize=2 * self._blocks_kept)(self.cache.samples)
+        self._targets = lru_cache(maxsize=len(self.teachers) * self._blocks_kept)(self.cache.targets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files and read blocks behind; a worker opens its own."""
+        kept = ("_readers", "_view_check", "_samples", "_targets")
+        return {name: value for name, value in self.__dict__.items() if name not in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the shards anew."""
+        self.__dict__.update(state)
+        self._open()
+
+    def keep_blocks(self, count: int) -> None:
+        """Keep the samples and targets of so many blocks at hand."""
+        if count > self._blocks_kept:
+            self._blocks_kept = count
+            self._open()
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples can be trained on."""
+        return sum(self._usable.values())
+
+    @property
+    def cell_size(self) -> int:
+        """Two under a mixing policy: pairs stay together."""
+        return 1 if self._policy.mixing is None else 2
+
+    def counts(self, block: int, aug_seed: int) -> tuple[int, int]:
+        """Return how many (main cells, singles) a block has; its samples are read only where some are bad."""
+        usable = self._usable[block]
+        if self.cell_size == 1:
+            return usable, 0
+        if usable == self._sources[block].block.num_rows:
+            return usable // 2, usable % 2
+        cells = self.cells(block, aug_seed)
+        return len(cells.main), len(cells.singles)
+
+    def cells(self, block: int, aug_seed: int) -> Cells:
+        """Return the rows of a block that are to be trained on."""
+        table = self._samples(block)
+        if self.cell_size == 2:
+            return pair_cells(table, aug_seed)
+        rows = np.flatnonzero(table.ok_N)
+        places = self._sources[block].places
+        if places is not None:
+            rows = rows[np.isin(rows, np.fromiter(places, dtype=np.int64))]
+        return Cells(rows[:, None], np.empty(0, dtype=np.int64))
+
+    def batch(self, micro_batch: MicroBatch) -> DistillBatch:
+        """Render the views of a micro-batch and join them with labels and targets.
+
+        Raises:
+            ManifestMismatchError: an image or a label is not the one the cache was made from.
+            ViewMismatchError: a rendered view is not the one the teacher saw.
+            BadImageError: an image that could be decoded in stage one cannot be decoded now.
+        """
+        places = list(
+            zip(
+                micro_batch.blocks_B.tolist(),
+                micro_batch.rows_B.tolist(),
+                micro_batch.aug_seeds_B.tolist(),
+                strict=True,
+            )
+        )
+        images = np.empty((len(places), 3, self._policy.height, self._policy.width), dtype=np.uint8)
+        raws = [self._render(place, images[i]) for i, place in enumerate(places)]
+        labels_B = torch.tensor([raw.label for raw in raws], dtype=torch.int64)
+        mixed = self._mix(images, places, labels_B) if self.cell_size == 2 else {}
+        due = self._view_check.due(len(places))
+        for i in due:
+            self._check(images[i], raws[i].key, places[i])
+        return DistillBatch(
+            images_B3HW=torch.from_numpy(images),
+            labels_B=labels_B,
+            teachers={name: self._gathered(name, micro_batch) for name in self.teachers},
+            keys=tuple(raw.key for raw in raws),
+            aug_seeds_B=torch.from_numpy(micro_batch.aug_seeds_B),
+            num_checked=len(due),
+            **mixed,
+        )
+
+    def _render(self, place: tuple[int, int, int], out_3HW: NDArray[np.uint8]) -> RawSample:
+        block, row, aug_seed = place
+        raw = self._read(block, row)
+        image: Image.Image = decode_for(self._policy, raw.encoded, where=self._where(block, row))
+        out_3HW[:] = render_views(raw.key, image, [aug_seed], self._policy)[0]
+        return raw
+
+    def _read(self, block: int, row: int) -> RawSample:
+        shard, shard_row = self._sources[block].place(row)
+        raw, table = self._readers[shard].read(shard_row), self._samples(block)
+        if raw.key != table.keys[row]:
+            raise ManifestMismatchError(self._changed(block, row, f"its key is {raw.key!r} there"))
+        if sample_digest(raw.encoded) != int(table.digests[row]):
+            raise ManifestMismatchError(self._changed(block, row, "its image has other bytes"))
+        if raw.label != int(table.labels[row]):
+            raise ManifestMismatchError(
+                self._changed(
+                    block, row, f"its label is {raw.label} there and {table.labels[row]} in the cache"
+                )
+            )
+        return raw
+
+    def _changed(self, block: int, row: int, what: str) -> str:
+        table: SampleTable = self._samples(block)
+        return (
+            f"sample {table.keys[row]!r} of the cache {self.cache.url} is not the one in {self._where(block, row)}: "
+            f"{what}; restore the shard that the cache was made from, or precompute a new cache"
+        )
+
+    def _where(self, block: int, row: int) -> str:
+        return f"{self._indexes[self._sources[block].place(row)[0]].url}: {self._samples(block).keys[row]}"
+
+    def _mix(
+        self, images: NDArray[np.uint8], places: Sequence[tuple[int, int, int]], labels_B: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Mix the pairs of a micro-batch in place; return the weights of the labels."""
+        lam_B = torch.ones(len(places))
+        partner_labels_B = torch.full((len(places),), -1, dtype=torch.int64)
+        numbers = {place: i for i, place in enumerate(places)}
+        for i, (block, row, aug_seed) in enumerate(places):
+            partner = int(partners_of(self._samples(block), aug_seed)[row])
+            if partner <= row:
+                continue
+            j = numbers[block, partner, aug_seed]
+            params: MixParams = mix_params(self._samples(block).keys[row], aug_seed, self._policy)
+            if params.lam_q != ONE:
+                own, other = images[i].copy(), images[j].copy()
+                images[i], images[j] = mix_views(own, other, params), mix_views(other, own, params)
+                lam_B[[i, j]] = params.lam
+                partner_labels_B[i], partner_labels_B[j] = labels_B[j], labels_B[i]
+        return {"lam_B": lam_B, "partner_labels_B": partner_labels_B}
+
+    def _check(self, view_3HW: NDArray[np.uint8], key: str, place: tuple[int, int, int]) -> None:
+        block, row, aug_seed = place
+        where = self._where(block, row)
+        self._view_check.check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)
+
+    def _gathered(self, teacher: str, micro_batch: MicroBatch) -> TeacherTargets:
+        def read(block: int, aug_seed: int) -> TopKLogits:
+            return self._targets(teacher, block, aug_seed)
+
+        return TeacherTargets.from_numpy(gather_targets(read, micro_batch))

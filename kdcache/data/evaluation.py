@@ -1,0 +1,163 @@
+"""Evaluation: every sample once, in shard order, under one augmentation seed."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from kdcache.config.views import ViewPolicy
+from kdcache.data.batch import DistillBatch
+from kdcache.data.epoch_plan import MicroBatch
+from kdcache.data.index import ShardIndex, expand_shards, index_shard
+from kdcache.data.loader import joined_views
+from kdcache.data.shards import RawSample, ShardReader
+from kdcache.errors import BadImageError, ConfigError
+from kdcache.store.reader import Cache, open_cache
+from kdcache.views import decode_for, render_views
+
+__all__ = ["EvalLoader", "eval_loader"]
+
+
+class EvalLoader:
+    """One pass over some samples, in order; every rank takes every world-th batch.
+
+    Attributes:
+        num_samples: samples of the pass, over all ranks.
+        policy: the view policy of the images.
+        cache: the cache whose targets are joined, if there is one.
+    """
+
+    def __init__(
+        self,
+        batches: Dataset[DistillBatch],
+        numbers: range,
+        *,
+        num_samples: int,
+        policy: ViewPolicy,
+        cache: Cache | None,
+        num_workers: int,
+    ) -> None:
+        self.num_samples, self.policy, self.cache = num_samples, policy, cache
+        self._loader: DataLoader[Any] = DataLoader(
+            batches, batch_size=None, sampler=numbers, num_workers=num_workers
+        )
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        """Return the number of batches of this rank."""
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[DistillBatch]:
+        """Yield the batches; the last one may be smaller."""
+        return iter(self._loader)
+
+
+class _CachedBatches(Dataset[DistillBatch]):
+    """Batches of a cache's good samples, under aug_seed 0."""
+
+    def __init__(self, views: Any, places_N2: np.ndarray[Any, Any], batch_size: int) -> None:
+        self._views, self._places_N2, self._size = views, places_N2, batch_size
+
+    def __getitem__(self, number: int) -> DistillBatch:
+        part = self._places_N2[number * self._size : (number + 1) * self._size]
+        batch: DistillBatch = self._views.batch(
+            MicroBatch(part[:, 0].copy(), part[:, 1].copy(), np.zeros(len(part), dtype=np.int64))
+        )
+        return batch
+
+
+class _PlainBatches(Dataset[DistillBatch]):
+    """Batches of whatever is in the shards; bad images are left out or refused."""
+
+    def __init__(
+        self,
+        indexes: Sequence[ShardIndex],
+        policy: ViewPolicy,
+        batch_size: int,
+        on_bad_sample: Literal["skip", "fail"],
+        num_classes: int | None,
+    ) -> None:
+        self._readers = [ShardReader(index, num_classes=num_classes) for index in indexes]
+        self._ends = np.cumsum([len(index) for index in indexes])
+        self._policy, self._size, self._on_bad_sample = policy, batch_size, on_bad_sample
+
+    def __getitem__(self, number: int) -> DistillBatch:
+        rows = range(number * self._size, min((number + 1) * self._size, int(self._ends[-1])))
+        views = [view for row in rows if (view := self._view(row)) is not None]
+        shape = (0, 3, self._policy.height, self._policy.width)
+        images = np.stack([image for _, image in views]) if views else np.empty(shape, dtype=np.uint8)
+        return DistillBatch(
+            images_B3HW=torch.from_numpy(images),
+            labels_B=torch.tensor([raw.label for raw, _ in views], dtype=torch.int64),
+            teachers={},
+            keys=tuple(raw.key for raw, _ in views),
+            aug_seeds_B=torch.zeros(len(views), dtype=torch.int64),
+        )
+
+    def _view(self, row: int) -> tuple[RawSample, np.ndarray[Any, Any]] | None:
+        shard = int(np.searchsorted(self._ends, row, side="right"))
+        reader = self._readers[shard]
+        raw = reader.read(row - (int(self._ends[shard - 1]) if shard else 0))
+        try:
+            image = decode_for(self._policy, raw.encoded, where=f"{reader.index.url}: {raw.key}")
+        except BadImageError:
+            if self._on_bad_sample == "fail":
+                raise
+            return None
+        return raw, render_views(raw.key, image, [0], self._policy)[0]
+
+
+def eval_loader(
+    shards: str | Sequence[str],
+    *,
+    policy: ViewPolicy | None = None,
+    cache: str | Path | Cache | None = None,
+    batch_size: int = 256,
+    teachers: Sequence[str] | None = None,
+    num_workers: int = 0,
+    world: int = 1,
+    rank: int = 0,
+    check_views: int = 64,
+    on_bad_sample: Literal["skip", "fail"] = "skip",
+    num_classes: int | None = None,
+) -> EvalLoader:
+    """Return a loader for evaluation.
+
+    Give ``policy`` to see the images under it, or ``cache`` to see the cache's own views (aug_seed 0) with
+    its teachers' targets.
+
+    Raises:
+        ConfigError: none or both of them are given, or the cache's policy mixes samples.
+        ShardError: a shard is broken, or a label is no class.
+        ManifestMismatchError: the shards are not those of the cache.
+    """
+    if (policy is None) == (cache is None):
+        raise ConfigError(
+            "evaluation needs a view policy or a cache (whose policy is then used), and not both"
+        )
+    patterns = [shards] if isinstance(shards, str) else shards
+    if cache is None:
+        assert policy is not None
+        indexes = [index_shard(url) for url in expand_shards(patterns)]
+        num_samples = sum(len(index) for index in indexes)
+        batches: Dataset[DistillBatch] = _PlainBatches(
+            indexes, policy, batch_size, on_bad_sample, num_classes
+        )
+        opened = None
+    else:
+        opened = cache if isinstance(cache, Cache) else open_cache(cache)
+        policy = opened.identity.policy
+        if policy.mixing is not None:
+            raise ConfigError(f"the cache {opened.url} mixes samples; evaluate on a cache of unmixed views")
+        views, seeds = joined_views(patterns, opened, teachers=teachers, check_views=check_views)
+        places = [(block, row) for block in seeds for row in views.cells(block, 0).main[:, 0].tolist()]
+        num_samples = len(places)
+        batches = _CachedBatches(views, np.array(places, dtype=np.int64).reshape(-1, 2), batch_size)
+    numbers = range(rank, math.ceil(num_samples / batch_size), world)
+    return EvalLoader(
+        batches, numbers, num_samples=num_samples, policy=policy, cache=opened, num_workers=num_workers
+    )

@@ -1,0 +1,36 @@
+"""Rows of several blocks put together in the order of a micro-batch."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kdcache.data.epoch_plan import MicroBatch
+from kdcache.logits import TopKLogits
+
+__all__ = ["gather_targets"]
+
+
+def gather_targets(read: Callable[[int, int], TopKLogits], micro_batch: MicroBatch) -> TopKLogits:
+    """Return the targets of a micro-batch's views; ``read`` gives those of a (block, aug_seed)."""
+    units_B2 = np.stack([micro_batch.blocks_B, micro_batch.aug_seeds_B], axis=1)
+    units_U2, unit_of_B = np.unique(units_B2, axis=0, return_inverse=True)
+    order = np.argsort(unit_of_B, kind="stable")
+    bounds = np.searchsorted(unit_of_B[order], np.arange(len(units_U2) + 1))
+    parts = [
+        read(int(block), int(aug_seed)).take(micro_batch.rows_B[order[bounds[u] : bounds[u + 1]]])
+        for u, (block, aug_seed) in enumerate(units_U2)
+    ]
+    return _joined(parts).take(np.argsort(order, kind="stable"))
+
+
+def _joined(parts: list[TopKLogits]) -> TopKLogits:
+    ids = [part.class_ids_NK for part in parts if part.class_ids_NK is not None]
+    return TopKLogits(
+        class_ids_NK=np.concatenate(ids) if ids else None,
+        logits_NK=np.concatenate([part.logits_NK for part in parts]),
+        top1_N=np.concatenate([part.top1_N for part in parts]),
+        tail_log_odds_N3=np.concatenate([part.tail_log_odds_N3 for part in parts]),
+        mean_N=np.concatenate([part.mean_N for part in parts]),
+        std_N=np.concatenate([part.std_N for part in parts]),
+        num_classes=parts[0].num_classes,
+    )

@@ -1,0 +1,169 @@
+"""The index of a shard: key, image and label of every sample, from one strict pass over the tar's headers.
+
+It is kept as one memory-mapped file per shard under ``$KDCACHE_HOME`` (default ``~/.cache/kdcache``), so that
+memory stays constant in the number of samples and a second run reads no headers.
+"""
+
+import glob
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import braceexpand
+import numpy as np
+
+from kdcache.data.index_file import IndexContents, read_index_file, write_index_file
+from kdcache.data.samples import IMAGE_EXTS, SampleGrouper
+from kdcache.data.tar import scan
+from kdcache.digest import sha256_hex, shard_digest
+from kdcache.errors import ConfigError, ShardError
+
+__all__ = ["ShardIndex", "expand_shards", "index_shard"]
+
+
+class ShardIndex:
+    """Where the samples of one shard are.
+
+    Attributes:
+        url: where the shard is.
+        name: its file name, by which caches know it.
+        digest: sha256 over key, extension and size of all members (``kdcache.digest.shard_digest``).
+    """
+
+    def __init__(self, url: str, path: Path, contents: IndexContents) -> None:
+        self.url = url
+        self.name = Path(url).name
+        self.digest = contents.digest
+        self._path = path
+        self._contents = contents
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as an address: a worker maps the file itself."""
+        return index_shard, (self.url,)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._contents.table)
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples the shard holds."""
+        return len(self)
+
+    def key(self, row: int) -> str:
+        """Return the key of sample ``row``."""
+        ends = self._contents.key_ends
+        start = int(ends[row - 1]) if row else 0
+        return self._contents.keys[start : int(ends[row])].tobytes().decode("utf-8")
+
+    def image_ext(self, row: int) -> str:
+        """Return the extension of the sample's image, lower case."""
+        return IMAGE_EXTS[int(self._contents.table["ext"][row])]
+
+    def image_span(self, row: int) -> tuple[int, int]:
+        """Return (offset, size) of the encoded image in the shard."""
+        entry = self._contents.table[row]
+        return int(entry["image_offset"]), int(entry["image_size"])
+
+    def label_span(self, row: int) -> tuple[int, int] | None:
+        """Return (offset, size) of the label in the shard; None for an unlabelled sample."""
+        entry = self._contents.table[row]
+        size = int(entry["label_size"])
+        return None if size < 0 else (int(entry["label_offset"]), size)
+
+    @property
+    def num_labelled(self) -> int:
+        """How many samples have a label."""
+        return int((self._contents.table["label_size"] >= 0).sum())
+
+
+def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the shards that WebDataset patterns name: braces first, then ``*`` and ``?`` on local paths.
+
+    Raises:
+        ConfigError: nothing matches, two shards have one file name, or the scheme is not supported.
+    """
+    shards: list[str] = []
+    for pattern in patterns:
+        for url in braceexpand.braceexpand(pattern, escape=True):
+            shards.extend(_local_matches(url))
+    if not shards:
+        raise ConfigError("no shard is named; give at least one, as in 'train-{0000..0127}.tar'")
+    _refuse_equal_names(shards)
+    return tuple(shards)
+
+
+def index_shard(url: str) -> ShardIndex:
+    """Return the index of a shard, from the kept file when the shard has not changed since.
+
+    Raises:
+        ShardError: the shard cannot be read, is broken, or holds something that is no sample.
+    """
+    stamp = _stamp(url)
+    path = _index_path(url)
+    contents = read_index_file(path)
+    if contents is None or contents.stamp != stamp:
+        contents = _build(url, stamp)
+        write_index_file(path, contents)
+        contents = read_index_file(path) or contents
+    return ShardIndex(url, path, contents)
+
+
+def _build(url: str, stamp: list[int]) -> IndexContents:
+    grouper = SampleGrouper(where=url)
+    with Path(url).open("rb") as file:
+        if not stamp[0]:
+            raise ShardError(f"{url}: the shard is an empty file; fetch or pack it again")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            grouper.add_all(scan(data, where=url))
+    keys = [key.encode("utf-8") for key in grouper.keys]
+    return IndexContents(
+        stamp=stamp,
+        digest=shard_digest(grouper.members),
+        table=grouper.table(),
+        key_ends=np.cumsum([len(key) for key in keys], dtype=np.uint64),
+        keys=np.frombuffer(b"".join(keys), dtype=np.uint8),
+    )
+
+
+def _stamp(url: str) -> list[int]:
+    try:
+        status = Path(url).stat()
+    except OSError as error:
+        raise ShardError(f"cannot read the shard {url}: {error.strerror}; check the path") from error
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _index_path(url: str) -> Path:
+    home = Path(os.environ.get("KDCACHE_HOME") or "~/.cache/kdcache").expanduser()
+    return home / "indexes" / f"{sha256_hex(str(Path(url).resolve()).encode())[:32]}.idx"
+
+
+def _local_matches(url: str) -> list[str]:
+    path = url.removeprefix("file://")
+    if "://" in path or path.startswith("pipe:"):
+        raise ConfigError(
+            f"cannot read shards from {url}: this version reads local files; copy the shards first"
+        )
+    if glob.has_magic(path) and not Path(path).exists():
+        found = sorted(glob.glob(path))  # noqa: PTH207 - patterns may be absolute
+    else:
+        found = [path] if Path(path).is_file() else []
+    if not found:
+        raise ConfigError(
+            f"no shard matches {url!r} (in {Path.cwd() if not path.startswith('/') else '/'}); check the path"
+        )
+    return found
+
+
+def _refuse_equal_names(shards: Sequence[str]) -> None:
+    by_name: dict[str, str] = {}
+    for url in shards:
+        other = by_name.setdefault(Path(url).name, url)
+        if other != url or shards.count(url) > 1:
+            raise ConfigError(
+                f"two shards have the name {Path(url).name!r}: {other} and {url}; a cache knows shards by file "
+                "name: give each once, and rename one of two that are equal"
+            )

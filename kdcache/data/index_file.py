@@ -1,0 +1,90 @@
+"""The file that an index is kept in: one line of JSON, then three aligned arrays, mapped on reading."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdcache.data.samples import SAMPLE_DTYPE
+
+__all__ = ["IndexContents", "read_index_file", "write_index_file"]
+
+_MAGIC = "kdcache shard index 1"
+_ALIGN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class IndexContents:
+    """What an index file holds.
+
+    Attributes:
+        stamp: what the shard looked like when it was indexed (size, modification time).
+        digest: the shard's digest.
+        table: SAMPLE_DTYPE (N,).
+        key_ends: uint64 (N,), where each key ends in ``keys``.
+        keys: uint8, all keys in UTF-8, one after the other.
+    """
+
+    stamp: list[int]
+    digest: str
+    table: NDArray[Any]
+    key_ends: NDArray[np.uint64]
+    keys: NDArray[np.uint8]
+
+
+def write_index_file(path: Path, contents: IndexContents) -> None:
+    """Write the file whole or not at all."""
+    head = {
+        "magic": _MAGIC,
+        "stamp": contents.stamp,
+        "digest": contents.digest,
+        "num_samples": len(contents.table),
+        "key_bytes": len(contents.keys),
+    }
+    line = json.dumps(head).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(line + b" " * (-(len(line) + 1) % _ALIGN) + b"\n")
+            for array in (contents.table, contents.key_ends, contents.keys):
+                data = array.tobytes()
+                file.write(data + b"\0" * (-len(data) % _ALIGN))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_index_file(path: Path) -> IndexContents | None:
+    """Map the file; None when there is none, or when it is not whole."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(4096)
+            head = json.loads(line)
+            if head["magic"] != _MAGIC:
+                return None
+            size = os.fstat(file.fileno()).st_size
+        return _mapped(path, head, len(line), size)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _mapped(path: Path, head: dict[str, Any], start: int, size: int) -> IndexContents | None:
+    num, key_bytes = head["num_samples"], head["key_bytes"]
+    arrays: list[Any] = []
+    position = start
+    for dtype, count in ((SAMPLE_DTYPE, num), (np.dtype("<u8"), num), (np.dtype("u1"), key_bytes)):
+        length = dtype.itemsize * count
+        if position + length > size:
+            return None
+        arrays.append(np.memmap(path, dtype=dtype, mode="r", offset=position, shape=(count,)))
+        position += length + -length % _ALIGN
+    table, key_ends, keys = arrays
+    if int(key_ends[-1]) != key_bytes:
+        return None
+    return IndexContents(list(head["stamp"]), str(head["digest"]), table, key_ends, keys)

@@ -1,0 +1,243 @@
+"""Loaders: batches of views in an order that no number of workers or ranks changes."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from kdcache.data.batch import DistillBatch
+from kdcache.data.cached_views import CachedViews
+from kdcache.data.epoch_plan import (
+    DEFAULT_LANES,
+    DEFAULT_SHUFFLE_WINDOW,
+    EpochPlan,
+    PlanSettings,
+)
+from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.join import BlockSource, join_shards
+from kdcache.errors import ConfigError, MissingViewError
+from kdcache.store.reader import Cache, open_cache
+
+__all__ = ["DistillLoader", "Snapshot", "committed_seeds", "distill_loader", "joined_views"]
+
+Snapshot = dict[int, tuple[int, ...]]
+"""The augmentation seeds of each block whose targets are committed."""
+
+
+class _Turns:
+    """The sampler: which micro-batches this rank takes, in order."""
+
+    def __init__(self) -> None:
+        self.epoch, self.numbers = 0, range(0)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(self.epoch, number) for number in self.numbers])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class _Batches(Dataset[DistillBatch]):
+    """Item (epoch, number) is a whole micro-batch, so that torch's DataLoader keeps their order."""
+
+    def __init__(self, views: CachedViews, seeds: Snapshot, settings: PlanSettings) -> None:
+        self._views, self._seeds, self._settings = views, seeds, settings
+        self._plans: OrderedDict[int, EpochPlan] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave plans behind: a worker makes its own."""
+        return self.__dict__ | {"_plans": OrderedDict()}
+
+    def __getitem__(self, place: tuple[int, int]) -> DistillBatch:
+        epoch, number = place
+        return self._views.batch(self.plan(epoch).batch(number))
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Return the plan of an epoch; those of this one and the one before are kept."""
+        if epoch not in self._plans:
+            self._plans[epoch] = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
+            self._views.keep_blocks(self._plans[epoch].blocks_open)
+        while len(self._plans) > 2:
+            self._plans.popitem(last=False)
+        return self._plans[epoch]
+
+
+class DistillLoader:
+    """Batches of a cache's views, epoch by epoch.
+
+    Attributes:
+        cache: the cache that is joined.
+        num_samples: samples of one pass, over all ranks.
+        num_batches: micro-batches of one pass, of one rank.
+        num_aug_seeds: views of each sample that may be drawn.
+    """
+
+    def __init__(
+        self,
+        views: CachedViews,
+        seeds: Snapshot,
+        settings: PlanSettings,
+        *,
+        world: int,
+        rank: int,
+        num_workers: int,
+        pin_memory: bool,
+    ) -> None:
+        self.cache = views.cache
+        self.num_samples = views.num_samples
+        self.snapshot = seeds
+        self._world, self._rank = world, rank
+        self._batches, self._turns = _Batches(views, seeds, settings), _Turns()
+        self._loader: DataLoader[Any] = DataLoader(
+            self._batches,
+            batch_size=None,
+            sampler=self._turns,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+        )
+        self.num_batches = self.plan(0).batches_per_rank(world)
+        if self.num_batches == 0:
+            raise ConfigError(
+                f"{self.num_samples} samples do not fill one micro-batch of {settings.batch_size} on each of {world} "
+                "ranks: choose a smaller batch size, or fewer ranks"
+            )
+
+    @property
+    def num_aug_seeds(self) -> int:
+        """Views of each sample that are committed: of the block that has the fewest."""
+        return min(len(seeds) for seeds in self.snapshot.values())
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Return the order of an epoch over all ranks."""
+        return self._batches.plan(epoch)
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[DistillBatch]:
+        """Yield this rank's micro-batches of an epoch from number ``start`` on."""
+        steps = self.plan(epoch).batches_per_rank(self._world)
+        self._turns.epoch = epoch
+        self._turns.numbers = range(self._rank + start * self._world, steps * self._world, self._world)
+        return iter(self._loader)
+
+
+def committed_seeds(cache: Cache, blocks: Sequence[int], teachers: Sequence[str]) -> Snapshot:
+    """Return which augmentation seeds each block has of every teacher; blocks without any are left out.
+
+    Without a teacher it is the rendered views that count.
+    """
+    per_group = cache.identity.seeds_per_group
+    found: Snapshot = {}
+    for block in blocks:
+        groups = [set(cache.committed_groups(kind, block)) for kind in teachers or ("views",)]
+        common = sorted(set.intersection(*groups))
+        seeds = tuple(seed for group in common for seed in range(group * per_group, (group + 1) * per_group))
+        if seeds:
+            found[block] = seeds
+    return found
+
+
+def distill_loader(
+    shards: str | Sequence[str],
+    *,
+    cache: str | Path | Cache,
+    batch_size: int,
+    teachers: Sequence[str] | None = None,
+    with_targets: bool = True,
+    run_seed: int = 0,
+    num_workers: int = 0,
+    world: int = 1,
+    rank: int = 0,
+    check_views: int = 64,
+    lanes: int = DEFAULT_LANES,
+    shuffle_window: int = DEFAULT_SHUFFLE_WINDOW,
+    pin_memory: bool = False,
+    snapshot: Mapping[int, Sequence[int]] | None = None,
+) -> DistillLoader:
+    """Return a loader that streams shards and joins each view with its cached targets.
+
+    Args:
+        shards: WebDataset patterns of all or some of the cache's shards.
+        cache: an open cache, or where it is.
+        batch_size: views of one micro-batch.
+        teachers: whose targets are wanted; by default those of every teacher.
+        with_targets: False reads no targets at all: the same views, for a baseline.
+        run_seed: orders samples and augmentation seeds.
+        num_workers: loader processes; it changes nothing but the speed.
+        world: how many ranks share the pass.
+        rank: which of them this is.
+        check_views: besides each worker's whole first batch, one view in so many is checked by digest.
+        lanes: at most so many shuffle windows are open at a time, over all ranks and workers.
+        shuffle_window: how many samples are shuffled among each other, at least.
+        pin_memory: whether batches are put into page-locked memory.
+        snapshot: the augmentation seeds to use of each block, as ``loader.snapshot`` gave them.
+
+    Raises:
+        ConfigError: no shard matches, a teacher is unknown, or the data do not fill one micro-batch.
+        ShardError: a shard is broken.
+        ManifestMismatchError: the shards are not those of the cache.
+        MissingViewError: nothing of these shards is committed yet.
+    """
+    cache = cache if isinstance(cache, Cache) else open_cache(cache)
+    views, seeds = joined_views(
+        [shards] if isinstance(shards, str) else shards,
+        cache,
+        teachers=teachers if with_targets else (),
+        check_views=check_views,
+        snapshot=snapshot,
+    )
+    settings = PlanSettings(run_seed, batch_size, lanes=lanes, shuffle_window=shuffle_window)
+    return DistillLoader(
+        views, seeds, settings, world=world, rank=rank, num_workers=num_workers, pin_memory=pin_memory
+    )
+
+
+def joined_views(
+    patterns: Sequence[str],
+    cache: Cache,
+    *,
+    teachers: Sequence[str] | None,
+    check_views: int,
+    snapshot: Mapping[int, Sequence[int]] | None = None,
+) -> tuple[CachedViews, Snapshot]:
+    """Return the views of a cache that some shards hold, and which of their seeds are committed."""
+    names = _teacher_names(cache, teachers)
+    indexes = tuple(index_shard(url) for url in expand_shards(patterns))
+    sources = join_shards(indexes, cache)
+    if snapshot:
+        seeds = {block: tuple(some) for block, some in snapshot.items()}
+    else:
+        seeds = committed_seeds(cache, list(sources), names)
+    if not seeds:
+        raise MissingViewError(
+            f"the cache {cache.url} holds no finished unit of these shards; run kdcache precompute on them first"
+        )
+    usable = _usable_rows(cache, {block: sources[block] for block in seeds})
+    return CachedViews(cache, indexes, sources, usable, teachers=names, check_views=check_views), seeds
+
+
+def _teacher_names(cache: Cache, teachers: Sequence[str] | None) -> tuple[str, ...]:
+    names = cache.teachers if teachers is None else tuple(teachers)
+    unknown = [name for name in names if name not in cache.teachers]
+    if unknown:
+        raise ConfigError(
+            f"the cache {cache.url} has no teacher {unknown[0]!r}; it has {', '.join(cache.teachers) or 'none'}"
+        )
+    return names
+
+
+def _usable_rows(cache: Cache, sources: Mapping[int, BlockSource]) -> dict[int, int]:
+    """Return how many rows of each block can be trained on: from the records, without reading samples."""
+    rows = {
+        int(record.unit.rpartition("/")[2]): record.rows
+        for record in cache.records()
+        if record.unit.startswith("samples/")
+    }
+    usable = {}
+    for block, source in sources.items():
+        if source.places is None:
+            usable[block] = rows[block]
+        else:
+            usable[block] = int(cache.samples(block).ok_N[sorted(source.places)].sum())
+    return usable
