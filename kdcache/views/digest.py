@@ -5,6 +5,8 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
+from kdcache.views.resample import resize
+
 __all__ = ["thumbnail", "thumbnails_agree", "view_digest"]
 
 THUMBNAIL_SIZE = 8
@@ -28,7 +30,7 @@ def view_digest(view_3HW: NDArray[np.uint8]) -> int:
 def thumbnail(view_3HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the means of an 8 x 8 grid of patches as uint8 (8, 8, 3), computed by Pillow's box filter."""
     size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-    planes = [Image.fromarray(plane_HW).resize(size, Image.Resampling.BOX) for plane_HW in view_3HW]
+    planes = [resize(Image.fromarray(plane_HW), size, Image.Resampling.BOX) for plane_HW in view_3HW]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
 

@@ -14,6 +14,7 @@ from PIL import Image, __version__, features
 
 from kdcache.views.decode import decode_image
 from kdcache.views.ops import ONE, Op, OpCall, Surroundings, apply_op
+from kdcache.views.resample import resize
 
 __all__ = ["PROBES", "decoder_fingerprint", "drifted_probes"]
 
@@ -60,7 +61,7 @@ def _probe_digest(name: str) -> str:
     image = _decoded(name)
     digest = xxhash.xxh3_64(image.tobytes())
     for resampling in _FILTERS:
-        digest.update(image.resize(_SIZE, resampling).tobytes())
+        digest.update(resize(image, _SIZE, resampling).tobytes())
     return digest.hexdigest()
 
 

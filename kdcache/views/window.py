@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdcache.views.params import Box, ViewParams
+from kdcache.views.resample import resize
 
 __all__ = ["cut_window"]
 
@@ -40,8 +41,7 @@ def _resized_part(
     source: Image.Image, resized: tuple[int, int], part: Box, resampling: Image.Resampling
 ) -> Image.Image:
     if resized[0] * resized[1] <= _MAX_RESIZED_PIXELS:
-        whole = source if source.size == resized else source.resize(resized, resampling)
-        return _crop(whole, part)
+        return _crop(resize(source, resized, resampling), part)
     scale_x, scale_y = source.size[0] / resized[0], source.size[1] / resized[1]
     box = (
         part[0] * scale_x,
@@ -49,7 +49,7 @@ def _resized_part(
         min(part[2] * scale_x, source.size[0]),
         min(part[3] * scale_y, source.size[1]),
     )
-    return source.resize((part[2] - part[0], part[3] - part[1]), resampling, box=box)
+    return resize(source, (part[2] - part[0], part[3] - part[1]), resampling, box=box)
 
 
 def _crop(image: Image.Image, box: Box) -> Image.Image:

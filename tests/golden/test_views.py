@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 
+import xxhash
+
 from kdcache.keys import ViewKey, view_rng
-from kdcache.views.digest import view_digest
+from kdcache.views.digest import thumbnail, view_digest
 from kdcache.views.draw import draw
 from kdcache.views.mix import match_window
 from kdcache.views.ops import Op
@@ -34,6 +36,13 @@ def test_matchings_never_change() -> None:
     for key, partners in GOLDEN["matchings"].items():
         first_key, aug_seed, num_rows = json.loads(key)
         assert match_window(first_key, aug_seed, num_rows).tolist() == partners
+
+
+def test_the_thumbnails_of_the_golden_views_never_change() -> None:
+    digest = xxhash.xxh3_64()
+    for _, view_3HW in golden_views():
+        digest.update(thumbnail(view_3HW).tobytes())
+    assert digest.hexdigest() == GOLDEN["thumbnails"]
 
 
 def test_the_drawn_pictures_never_change() -> None:

@@ -3,9 +3,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from timm.data.transforms_factory import create_transform
 from torchvision.transforms import RandomCrop, RandomResizedCrop, Resize
@@ -35,6 +37,13 @@ class WordsAsRandom:
         return low + self.words.integer(high - low + 1)
 
 
+def assert_same_pixels(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> None:
+    """Compare; Pillow 12 and older round tall images in another order (see kdcache.views.resample)."""
+    allowed = 0 if int(PIL.__version__.split(".")[0]) >= 13 else 4
+    assert ours.shape == theirs.shape
+    assert np.abs(ours.astype(int) - theirs).max() <= allowed
+
+
 def rng_of(n: int) -> ViewRandom:
     return view_rng(ViewKey("sample", n))
 
@@ -51,7 +60,7 @@ def test_center_equals_timms_evaluation_transform(
     policy = ViewPolicy.named("center", interpolation=interpolation, crop_pct=crop_pct)
     reference = create_transform(224, interpolation=interpolation, crop_pct=crop_pct, normalize=False)
     view_3HW = render(image, draw(policy, rng_of(0), image.size), policy)
-    assert np.array_equal(view_3HW, reference(image).numpy())
+    assert_same_pixels(view_3HW, reference(image).numpy())
 
 
 @settings(max_examples=30, deadline=None)
@@ -63,7 +72,7 @@ def test_center_equals_timms_evaluation_transform_for_every_shape(
     policy = ViewPolicy.named("center", size=size)
     reference = create_transform((3, *size), interpolation="bicubic", crop_pct=0.875, normalize=False)
     view_3HW = render(image, draw(policy, rng_of(0), image.size), policy)
-    assert np.array_equal(view_3HW, reference(image).numpy())
+    assert_same_pixels(view_3HW, reference(image).numpy())
 
 
 @given(width=SIDES, height=SIDES, n=st.integers(0, 2**40))
