@@ -26,6 +26,7 @@ class DistillBatch:
         lam_B: float32 weight of a view's own label under a mixing policy, else None; 1 where it is unmixed.
         partner_labels_B: int64 label of the other part of a mixed view, -1 where unlabelled, else None.
         num_checked: how many of the views were compared with the cache's digest.
+        num_drifted: how many of those differ by a decoder's rounding, where that is allowed.
     """
 
     images_B3HW: Tensor
@@ -36,6 +37,7 @@ class DistillBatch:
     lam_B: Tensor | None = None
     partner_labels_B: Tensor | None = None
     num_checked: int = 0
+    num_drifted: int = 0
 
     def __len__(self) -> int:
         """Return B."""

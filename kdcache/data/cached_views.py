@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdcache.data.batch import DistillBatch
+from kdcache.data.cached_samples import CachedSamples
 from kdcache.data.cells import Cells
 from kdcache.data.epoch_plan import MicroBatch
 from kdcache.data.gather import gather_targets
 from kdcache.data.index import ShardIndex
 from kdcache.data.join import BlockSource
-from kdcache.data.pairs import pair_cells, partners_of
-from kdcache.data.shards import RawSample, ShardReader
+from kdcache.data.pairs import partners_of
+from kdcache.data.shards import RawSample
 from kdcache.data.view_check import ViewCheck
-from kdcache.digest import sample_digest
-from kdcache.errors import ManifestMismatchError
 from kdcache.logits import TopKLogits
 from kdcache.losses.targets import TeacherTargets
 from kdcache.store.reader import Cache
-from kdcache.store.tables import SampleTable
 from kdcache.views import decode_for, render_views
 from kdcache.views.mix import ONE, MixParams, mix_params, mix_views
 
@@ -46,25 +44,27 @@ class CachedViews:
         *,
         teachers: Sequence[str],
         check_views: int,
+        allow_decoder_drift: bool = False,
         blocks_kept: int = 64,
     ) -> None:
         self.cache, self.teachers = cache, tuple(teachers)
         self._indexes, self._sources, self._usable = tuple(indexes), dict(sources), dict(usable)
         self._check_views, self._blocks_kept = check_views, blocks_kept
+        self._allow_drift = allow_decoder_drift
         self._policy = cache.identity.policy
         self._open()
 
     def _open(self) -> None:
-        num_classes = self.cache.identity.num_classes
-        self._readers = [ShardReader(index, num_classes=num_classes) for index in self._indexes]
-        self._view_check = ViewCheck(self.cache, every=self._check_views)
-        self._samples = lru_cache(maxsize=2 * self._blocks_kept)(self.cache.samples)
+        self._view_check = ViewCheck(self.cache, every=self._check_views, allow_drift=self._allow_drift)
+        self._samples = CachedSamples(
+            self.cache, self._indexes, self._sources, blocks_kept=2 * self._blocks_kept
+        )
         self._targets = lru_cache(maxsize=len(self.teachers) * self._blocks_kept)(self.cache.targets)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        kept = ("_readers", "_view_check", "_samples", "_targets")
-        return {name: value for name, value in self.__dict__.items() if name not in kept}
+        opened = {"_view_check", "_samples", "_targets"}
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the shards anew."""
@@ -85,7 +85,7 @@ class CachedViews:
     @property
     def cell_size(self) -> int:
         """Two under a mixing policy: pairs stay together."""
-        return 1 if self._policy.mixing is None else 2
+        return self._samples.cell_size
 
     def counts(self, block: int, aug_seed: int) -> tuple[int, int]:
         """Return how many (main cells, singles) a block has; its samples are read only where some are bad."""
@@ -99,14 +99,7 @@ class CachedViews:
 
     def cells(self, block: int, aug_seed: int) -> Cells:
         """Return the rows of a block that are to be trained on."""
-        table = self._samples(block)
-        if self.cell_size == 2:
-            return pair_cells(table, aug_seed)
-        rows = np.flatnonzero(table.ok_N)
-        places = self._sources[block].places
-        if places is not None:
-            rows = rows[np.isin(rows, np.fromiter(places, dtype=np.int64))]
-        return Cells(rows[:, None], np.empty(0, dtype=np.int64))
+        return self._samples.cells(block, aug_seed)
 
     def batch(self, micro_batch: MicroBatch) -> DistillBatch:
         """Render the views of a micro-batch and join them with labels and targets.
@@ -129,8 +122,7 @@ class CachedViews:
         labels_B = torch.tensor([raw.label for raw in raws], dtype=torch.int64)
         mixed = self._mix(images, places, labels_B) if self.cell_size == 2 else {}
         due = self._view_check.due(len(places))
-        for i in due:
-            self._check(images[i], raws[i].key, places[i])
+        num_drifted = sum(self._check(images[i], raws[i].key, places[i]) for i in due)
         return DistillBatch(
             images_B3HW=torch.from_numpy(images),
             labels_B=labels_B,
@@ -138,40 +130,16 @@ class CachedViews:
             keys=tuple(raw.key for raw in raws),
             aug_seeds_B=torch.from_numpy(micro_batch.aug_seeds_B),
             num_checked=len(due),
+            num_drifted=num_drifted,
             **mixed,
         )
 
     def _render(self, place: tuple[int, int, int], out_3HW: NDArray[np.uint8]) -> RawSample:
         block, row, aug_seed = place
-        raw = self._read(block, row)
-        image: Image.Image = decode_for(self._policy, raw.encoded, where=self._where(block, row))
+        raw = self._samples.read(block, row)
+        image: Image.Image = decode_for(self._policy, raw.encoded, where=self._samples.where(block, row))
         out_3HW[:] = render_views(raw.key, image, [aug_seed], self._policy)[0]
         return raw
-
-    def _read(self, block: int, row: int) -> RawSample:
-        shard, shard_row = self._sources[block].place(row)
-        raw, table = self._readers[shard].read(shard_row), self._samples(block)
-        if raw.key != table.keys[row]:
-            raise ManifestMismatchError(self._changed(block, row, f"its key is {raw.key!r} there"))
-        if sample_digest(raw.encoded) != int(table.digests[row]):
-            raise ManifestMismatchError(self._changed(block, row, "its image has other bytes"))
-        if raw.label != int(table.labels[row]):
-            raise ManifestMismatchError(
-                self._changed(
-                    block, row, f"its label is {raw.label} there and {table.labels[row]} in the cache"
-                )
-            )
-        return raw
-
-    def _changed(self, block: int, row: int, what: str) -> str:
-        table: SampleTable = self._samples(block)
-        return (
-            f"sample {table.keys[row]!r} of the cache {self.cache.url} is not the one in {self._where(block, row)}: "
-            f"{what}; restore the shard that the cache was made from, or precompute a new cache"
-        )
-
-    def _where(self, block: int, row: int) -> str:
-        return f"{self._indexes[self._sources[block].place(row)[0]].url}: {self._samples(block).keys[row]}"
 
     def _mix(
         self, images: NDArray[np.uint8], places: Sequence[tuple[int, int, int]], labels_B: torch.Tensor
@@ -181,11 +149,11 @@ class CachedViews:
         partner_labels_B = torch.full((len(places),), -1, dtype=torch.int64)
         numbers = {place: i for i, place in enumerate(places)}
         for i, (block, row, aug_seed) in enumerate(places):
-            partner = int(partners_of(self._samples(block), aug_seed)[row])
+            partner = int(partners_of(self._samples.table(block), aug_seed)[row])
             if partner <= row:
                 continue
             j = numbers[block, partner, aug_seed]
-            params: MixParams = mix_params(self._samples(block).keys[row], aug_seed, self._policy)
+            params: MixParams = mix_params(self._samples.table(block).keys[row], aug_seed, self._policy)
             if params.lam_q != ONE:
                 own, other = images[i].copy(), images[j].copy()
                 images[i], images[j] = mix_views(own, other, params), mix_views(other, own, params)
@@ -193,10 +161,10 @@ class CachedViews:
                 partner_labels_B[i], partner_labels_B[j] = labels_B[j], labels_B[i]
         return {"lam_B": lam_B, "partner_labels_B": partner_labels_B}
 
-    def _check(self, view_3HW: NDArray[np.uint8], key: str, place: tuple[int, int, int]) -> None:
+    def _check(self, view_3HW: NDArray[np.uint8], key: str, place: tuple[int, int, int]) -> bool:
         block, row, aug_seed = place
-        where = self._where(block, row)
-        self._view_check.check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)
+        where = self._samples.where(block, row)
+        return self._view_check.check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)
 
     def _gathered(self, teacher: str, micro_batch: MicroBatch) -> TeacherTargets:
         def read(block: int, aug_seed: int) -> TopKLogits:

@@ -124,6 +124,7 @@ def eval_loader(
     check_views: int = 64,
     on_bad_sample: Literal["skip", "fail"] = "skip",
     num_classes: int | None = None,
+    allow_decoder_drift: bool = False,
 ) -> EvalLoader:
     """Return a loader for evaluation.
 
@@ -153,7 +154,13 @@ def eval_loader(
         policy = opened.identity.policy
         if policy.mixing is not None:
             raise ConfigError(f"the cache {opened.url} mixes samples; evaluate on a cache of unmixed views")
-        views, seeds = joined_views(patterns, opened, teachers=teachers, check_views=check_views)
+        views, seeds = joined_views(
+            patterns,
+            opened,
+            teachers=teachers,
+            check_views=check_views,
+            allow_decoder_drift=allow_decoder_drift,
+        )
         places = [(block, row) for block in seeds for row in views.cells(block, 0).main[:, 0].tolist()]
         num_samples = len(places)
         batches = _CachedBatches(views, np.array(places, dtype=np.int64).reshape(-1, 2), batch_size)

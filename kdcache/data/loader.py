@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_views import CachedViews
+from kdcache.data.committed import Snapshot, committed_seeds
 from kdcache.data.epoch_plan import (
     DEFAULT_LANES,
     DEFAULT_SHUFFLE_WINDOW,
@@ -20,10 +21,7 @@ from kdcache.data.join import BlockSource, join_shards
 from kdcache.errors import ConfigError, MissingViewError
 from kdcache.store.reader import Cache, open_cache
 
-__all__ = ["DistillLoader", "Snapshot", "committed_seeds", "distill_loader", "joined_views"]
-
-Snapshot = dict[int, tuple[int, ...]]
-"""The augmentation seeds of each block whose targets are committed."""
+__all__ = ["DistillLoader", "distill_loader", "joined_views"]
 
 
 class _Turns:
@@ -122,22 +120,6 @@ class DistillLoader:
         return iter(self._loader)
 
 
-def committed_seeds(cache: Cache, blocks: Sequence[int], teachers: Sequence[str]) -> Snapshot:
-    """Return which augmentation seeds each block has of every teacher; blocks without any are left out.
-
-    Without a teacher it is the rendered views that count.
-    """
-    per_group = cache.identity.seeds_per_group
-    found: Snapshot = {}
-    for block in blocks:
-        groups = [set(cache.committed_groups(kind, block)) for kind in teachers or ("views",)]
-        common = sorted(set.intersection(*groups))
-        seeds = tuple(seed for group in common for seed in range(group * per_group, (group + 1) * per_group))
-        if seeds:
-            found[block] = seeds
-    return found
-
-
 def distill_loader(
     shards: str | Sequence[str],
     *,
@@ -154,6 +136,7 @@ def distill_loader(
     shuffle_window: int = DEFAULT_SHUFFLE_WINDOW,
     pin_memory: bool = False,
     snapshot: Mapping[int, Sequence[int]] | None = None,
+    allow_decoder_drift: bool = False,
 ) -> DistillLoader:
     """Return a loader that streams shards and joins each view with its cached targets.
 
@@ -172,6 +155,7 @@ def distill_loader(
         shuffle_window: how many samples are shuffled among each other, at least.
         pin_memory: whether batches are put into page-locked memory.
         snapshot: the augmentation seeds to use of each block, as ``loader.snapshot`` gave them.
+        allow_decoder_drift: count views that differ by a decoder's rounding instead of stopping at the first.
 
     Raises:
         ConfigError: no shard matches, a teacher is unknown, or the data do not fill one micro-batch.
@@ -186,6 +170,7 @@ def distill_loader(
         teachers=teachers if with_targets else (),
         check_views=check_views,
         snapshot=snapshot,
+        allow_decoder_drift=allow_decoder_drift,
     )
     settings = PlanSettings(run_seed, batch_size, lanes=lanes, shuffle_window=shuffle_window)
     return DistillLoader(
@@ -200,6 +185,7 @@ def joined_views(
     teachers: Sequence[str] | None,
     check_views: int,
     snapshot: Mapping[int, Sequence[int]] | None = None,
+    allow_decoder_drift: bool = False,
 ) -> tuple[CachedViews, Snapshot]:
     """Return the views of a cache that some shards hold, and which of their seeds are committed."""
     names = _teacher_names(cache, teachers)
@@ -214,7 +200,16 @@ def joined_views(
             f"the cache {cache.url} holds no finished unit of these shards; run kdcache precompute on them first"
         )
     usable = _usable_rows(cache, {block: sources[block] for block in seeds})
-    return CachedViews(cache, indexes, sources, usable, teachers=names, check_views=check_views), seeds
+    views = CachedViews(
+        cache,
+        indexes,
+        sources,
+        usable,
+        teachers=names,
+        check_views=check_views,
+        allow_decoder_drift=allow_decoder_drift,
+    )
+    return views, seeds
 
 
 def _teacher_names(cache: Cache, teachers: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Is a rendered view the one the teacher saw? Digests decide; thumbnails say how far off it is."""
 
+from functools import cached_property, lru_cache
 from importlib.metadata import version
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +14,32 @@ from kdcache.views import thumbnail, view_digest
 from kdcache.views.digest import thumbnails_agree
 from kdcache.views.fingerprint import decoder_fingerprint, drifted_probes
 
-__all__ = ["ViewCheck"]
+__all__ = ["Verdict", "ViewCheck"]
+
+Verdict = Literal["equal", "drift", "other"]
+"""The cached view; the same one rounded differently by a decoder; another one."""
+
+_UNITS_KEPT = 64
 
 
 class ViewCheck:
-    """Compares views with a cache's digests: all of the first batch, then one view in ``every``."""
+    """Compares views with a cache's digests: all of the first batch, then one view in ``every``.
 
-    def __init__(self, cache: Cache, *, every: int) -> None:
+    With ``allow_drift`` a view that differs only by a decoder's rounding is let through and reported.
+    """
+
+    def __init__(self, cache: Cache, *, every: int = 1, allow_drift: bool = False) -> None:
         self._cache = cache
         self._every = every
+        self._allow_drift = allow_drift
         self._seen = 0
+        self._digests = lru_cache(maxsize=_UNITS_KEPT)(cache.view_digests)
+
+    @cached_property
+    def drifted(self) -> tuple[str, ...]:
+        """The probe images that the cache's decoder and this one make different pixels of."""
+        stored = self._cache.manifest.about.decoder
+        return drifted_probes(stored, decoder_fingerprint()) if stored else ()
 
     def due(self, num_views: int) -> list[int]:
         """Return which of the next ``num_views`` views are to be checked."""
@@ -30,37 +48,49 @@ class ViewCheck:
         self._seen += num_views
         return due
 
+    def verdict(self, view_3HW: NDArray[np.uint8], *, block: int, row: int, aug_seed: int) -> Verdict:
+        """Compare one view of a sample whose bytes are known to be the cache's.
+
+        Where the digest differs, the thumbnail decides; rows without one go by the decoders' fingerprints.
+        """
+        if view_digest(view_3HW) == int(self._digests(block, aug_seed)[row]):
+            return "equal"
+        if row >= THUMBNAIL_ROWS:
+            return "drift" if self.drifted else "other"
+        cached_883 = self._cache.thumbnails(block, aug_seed)[row]
+        return "drift" if thumbnails_agree(thumbnail(view_3HW), cached_883) else "other"
+
     def check(
         self, view_3HW: NDArray[np.uint8], *, key: str, block: int, row: int, aug_seed: int, where: str
-    ) -> None:
-        """Compare one view.
+    ) -> bool:
+        """Compare one view; return whether it drifted.
 
         Raises:
-            ViewMismatchError: it is another one; the message says what differs and what to do.
+            ViewMismatchError: it is another one, or it drifted and that is not allowed; the message says what
+                differs and what to do.
         """
-        expected = int(self._cache.view_digests(block, aug_seed)[row])
-        found = view_digest(view_3HW)
-        if found != expected:
-            raise ViewMismatchError(
-                f"the view of sample {key!r} ({where}) under aug_seed {aug_seed} is not the one that the teacher "
-                f"saw: its pixel digest is {found:08x}, the cache {self._cache.url} has {expected:08x} (view policy "
-                f"{self._cache.identity.policy_digest[:12]}). {self._reason(view_3HW, block, row, aug_seed)} "
-                f"{_versions(self._cache.manifest.about.software)}"
-            )
+        verdict = self.verdict(view_3HW, block=block, row=row, aug_seed=aug_seed)
+        if verdict == "equal":
+            return False
+        if verdict == "drift" and self._allow_drift:
+            return True
+        found, expected = view_digest(view_3HW), int(self._digests(block, aug_seed)[row])
+        raise ViewMismatchError(
+            f"the view of sample {key!r} ({where}) under aug_seed {aug_seed} is not the one that the teacher "
+            f"saw: its pixel digest is {found:08x}, the cache {self._cache.url} has {expected:08x} (view policy "
+            f"{self._cache.identity.policy_digest[:12]}). {self._reason(verdict, row)} "
+            f"{_versions(self._cache.manifest.about.software)}"
+        )
 
-    def _reason(self, view_3HW: NDArray[np.uint8], block: int, row: int, aug_seed: int) -> str:
-        stored = self._cache.manifest.about.decoder
-        drifted = drifted_probes(stored, decoder_fingerprint()) if stored else ()
-        if drifted:
+    def _reason(self, verdict: Verdict, row: int) -> str:
+        if verdict == "drift":
+            differ = f" ({', '.join(self.drifted)})" if self.drifted else ""
             return (
-                f"Images are decoded differently here ({', '.join(drifted)}): use the decoder versions that the "
-                "cache was made with."
+                f"It is the same view up to the rounding of a decoder{differ}: use the library versions below, or "
+                "accept the difference with --allow-decoder-drift."
             )
         if row >= THUMBNAIL_ROWS:
-            return "The image was changed, or another view was rendered: check shards and cache with kdcache verify."
-        cached_883 = self._cache.thumbnails(block, aug_seed)[row]
-        if thumbnails_agree(thumbnail(view_3HW), cached_883):
-            return "It is the same view up to the rounding of a decoder: use the library versions below."
+            return "The view policy is rendered differently here: check shards and cache with kdcache verify."
         return "It shows something else: the image or the view policy was changed; precompute again."
 
 
