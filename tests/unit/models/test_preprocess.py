@@ -40,7 +40,7 @@ def test_there_is_nothing_to_save() -> None:
 
 def test_timm_s_own_transform_is_the_same_normalisation() -> None:
     model = timm.create_model("test_resnet", pretrained=False)
-    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    config = resolve_model_data_config(model)
     spec = input_spec_of(model, where="test_resnet")
     assert (spec.height, spec.width) == config["input_size"][1:]
     assert (spec.mean, spec.std, spec.interpolation) == (

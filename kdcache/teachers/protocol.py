@@ -1,0 +1,39 @@
+"""What stage one asks of a teacher."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kdcache.models.preprocess import InputSpec
+from kdcache.runtime.device import Precision
+
+__all__ = ["Teacher"]
+
+
+class Teacher(Protocol):
+    """A frozen network with its own preprocessing.
+
+    Attributes:
+        name: its name in the cache.
+        architecture: timm's name, or ``module:factory``.
+        source: where its weights are from, for people.
+        num_classes: C.
+        inputs: the input that views are brought to.
+        precision: of matrix products.
+        weights_sha256: digest of its state dict as loaded.
+        device: where it computes.
+    """
+
+    name: str
+    architecture: str
+    source: str
+    num_classes: int
+    inputs: InputSpec
+    precision: Precision
+    weights_sha256: str
+    device: torch.device
+
+    def __call__(self, views_B3HW: Tensor) -> Tensor:
+        """Return float32 logits (B, C) of uint8 views on the teacher's device."""
+        ...

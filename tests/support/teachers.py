@@ -1,0 +1,116 @@
+"""Small networks that tests name as ``tests.support.teachers:<factory>``, right and wrong ones."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "TinyCNN",
+    "broken_factory",
+    "colour_reader",
+    "nan_cnn",
+    "no_module",
+    "probability_cnn",
+    "stranger_cnn",
+    "tiny_cnn",
+    "two_outputs",
+]
+
+CFG = {
+    "input_size": (3, 24, 24),
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.25, 0.25, 0.25),
+    "interpolation": "bicubic",
+}
+
+
+class TinyCNN(nn.Module):
+    """Two convolutions and a classifier, with weights of a seed."""
+
+    def __init__(self, num_classes: int = 10, seed: int = 0, width: int = 8) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.fc = nn.Linear(2 * width, num_classes)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        features = torch.relu(self.conv2(torch.relu(self.norm(self.conv(images_B3HW)))))
+        logits_BC: Tensor = self.fc(features.mean(dim=(2, 3))) * 4.0
+        return logits_BC
+
+
+class _Nan(TinyCNN):
+    """NaN for bright pictures only."""
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        logits_BC = super().forward(images_B3HW)
+        logits_BC[images_B3HW.mean(dim=(1, 2, 3)) > 0.9] = torch.nan
+        return logits_BC
+
+
+class _ColourReader(nn.Module):
+    """Knows pictures whose mean grey level is 25 times their class."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("levels_C", torch.arange(num_classes) * 25.0)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        levels_B = (images_B3HW * 0.25 + 0.5).mean(dim=(1, 2, 3)) * 255.0
+        levels_C: Tensor = self.get_buffer("levels_C")
+        return -((levels_B[:, None] - levels_C) / 10.0).square()
+
+
+def _with_cfg(module: nn.Module) -> nn.Module:
+    module.pretrained_cfg = CFG  # type: ignore[assignment]
+    return module
+
+
+def tiny_cnn(num_classes: int = 10, seed: int = 0) -> nn.Module:
+    """Return a network that says its own preprocessing."""
+    return _with_cfg(TinyCNN(num_classes, seed))
+
+
+def stranger_cnn() -> nn.Module:
+    """Return a network that does not."""
+    return TinyCNN()
+
+
+def nan_cnn() -> nn.Module:
+    """Return a network that fails on bright pictures."""
+    return _with_cfg(_Nan())
+
+
+def colour_reader(num_classes: int = 10) -> nn.Module:
+    """Return a network that is right."""
+    return _with_cfg(_ColourReader(num_classes))
+
+
+def probability_cnn() -> nn.Module:
+    """Return a network that ends in a softmax."""
+    return _with_cfg(nn.Sequential(TinyCNN(), nn.Softmax(dim=1)))
+
+
+class _TwoOutputs(TinyCNN):
+    def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logits_BC = super().forward(images_B3HW)
+        return logits_BC, logits_BC
+
+
+def two_outputs() -> nn.Module:
+    """Return a network that returns a pair."""
+    return _with_cfg(_TwoOutputs())
+
+
+def no_module() -> int:
+    """Return something that is no network."""
+    return 3
+
+
+def broken_factory() -> nn.Module:
+    """Fail."""
+    raise FileNotFoundError("weights.bin")
