@@ -73,6 +73,11 @@ class CachedSamples:
             rows = rows[np.isin(rows, np.fromiter(places, dtype=np.int64))]
         return Cells(rows[:, None], np.empty(0, dtype=np.int64))
 
+    def holds(self, block: int, row: int) -> bool:
+        """Tell whether the given shards hold a sample."""
+        places = self._sources[block].places
+        return places is None or row in places
+
     def read(self, block: int, row: int) -> RawSample:
         """Return a sample as the shard holds it.
 

@@ -46,7 +46,8 @@ def drifted_cache(tmp_path: Path, shards: list[str], monkeypatch: pytest.MonkeyP
 def view_of(cache: Cache, shards: list[str], row: int, aug_seed: int = 1) -> View:
     raw = ShardReader(index_shard(shards[0])).read(row)
     image = decode_for(cache.identity.policy, raw.encoded, where=raw.key)
-    return render_views(raw.key, image, [aug_seed], cache.identity.policy)[0]
+    view_3HW: View = render_views(raw.key, image, [aug_seed], cache.identity.policy)[0]
+    return view_3HW
 
 
 def rounded_otherwise(view_3HW: View) -> View:
