@@ -1,12 +1,15 @@
 """The demo itself: the commands that a user would type, run as a user would run them."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,26 +31,40 @@ class Shell:
 
     say: Callable[[str], None]
 
-    def run(self, *words: str, module: str = _COMMAND) -> str:
+    def run(self, *words: str, module: str = _COMMAND, label: str | None = None) -> str:
         """Run one command and return its stdout; what it says on stderr goes to the user.
+
+        With a ``label``, each line of it is marked, and the command keeps to one thread: for commands that
+        run side by side.
 
         Raises:
             KdcacheError: the command failed.
         """
-        self.say(f"$ kdcache {shlex.join(words)}")
-        process = subprocess.run(
-            [sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=False
-        )
+        mark = f"[{label}] " if label else ""
+        self.say(f"{mark}$ kdcache {shlex.join(words)}")
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                stdout=stdout,
+                stderr=subprocess.PIPE if label else None,
+                text=True,
+                env=os.environ | ({"OMP_NUM_THREADS": "1"} if label else {}),
+            )
+            with process:
+                for line in process.stderr or ():
+                    self.say(f"{mark}{line.rstrip()}")
+            stdout.seek(0)
+            output = stdout.read()
         if process.returncode != 0:
             raise KdcacheError(
                 f"kdcache {words[0]} ended with exit code {process.returncode}, expected 0; its own message "
                 "is above; what was done until then is kept in the demo's folder"
             )
-        return process.stdout
+        return output
 
-    def facts(self, *words: str, module: str = _COMMAND) -> dict[str, Any]:
+    def facts(self, *words: str, module: str = _COMMAND, label: str | None = None) -> dict[str, Any]:
         """Run one command with ``--json`` and return what it reports."""
-        facts: dict[str, Any] = json.loads(self.run(*words, "--json", module=module))
+        facts: dict[str, Any] = json.loads(self.run(*words, "--json", module=module, label=label))
         return facts
 
 
@@ -61,8 +78,7 @@ def run_demo(out: Path, recipe: Recipe, *, say: Callable[[str], None]) -> DemoRe
     _prepare(out, recipe)
     shell = Shell(say)
     cache, objects_verified = _stage_one(shell, out)
-    labels_only = [_train(shell, out, seed, distilled=False) for seed in range(recipe.seeds)]
-    distilled = [_train(shell, out, seed, distilled=True) for seed in range(recipe.seeds)]
+    labels_only, distilled = _stage_two(shell, out, recipe)
     test = shell.facts("info", str(out / "test.zarr"))
     (teacher,) = cache["teachers"].values()
     (teacher_on_test,) = test["teachers"].values()
@@ -100,6 +116,18 @@ def _stage_one(shell: Shell, out: Path) -> tuple[dict[str, Any], int]:
     return shell.facts("info", train), sum(report["objects"] for report in verified)
 
 
+def _stage_two(shell: Shell, out: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Train the labels-only and the distilled students, two at a time, one thread each."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        runs = {
+            distilled: [
+                pool.submit(_train, shell, out, seed, distilled=distilled) for seed in range(recipe.seeds)
+            ]
+            for distilled in (False, True)
+        }
+        return [run.result() for run in runs[False]], [run.result() for run in runs[True]]
+
+
 def _train(shell: Shell, out: Path, seed: int, *, distilled: bool) -> dict[str, Any]:
     """Train one student where no teacher can be imported."""
     kind = "distilled" if distilled else "labels-only"
@@ -115,4 +143,5 @@ def _train(shell: Shell, out: Path, seed: int, *, distilled: bool) -> dict[str, 
         *("--seed", str(seed)),
         *("--out", str(out / "runs" / f"{kind}-{seed}")),
         module=_COMMAND_WITHOUT_TEACHER,
+        label=f"{kind} {seed}",
     )
