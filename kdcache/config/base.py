@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kdcache.errors import ConfigError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "read_yaml"]
 
 
 class Settings(BaseModel):
@@ -36,17 +36,28 @@ class Settings(BaseModel):
         Raises:
             ConfigError: the file is missing, is not YAML, or holds a wrong field.
         """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from error
-        return cls.parse({} if values is None else values, where=str(path))
+        return cls.parse(read_yaml(path), where=str(path))
 
     def to_yaml(self) -> str:
         """Return every field as YAML that ``from_yaml`` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; an empty file is an empty one.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path} holds a {type(values).__name__}, expected settings as 'name: value' lines")
+    return values or {}
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:

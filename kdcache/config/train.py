@@ -34,6 +34,7 @@ class TrainConfig(Settings):
         warmup_epochs: or ``warmup_steps``; default 5 % of the run.
         batch_size: views of one micro-batch of one process; a step takes ``grad_accum_steps`` of them.
         seed: the run seed: order of the samples, initial weights, dropout.
+        threads: CPU threads of the student, on a CPU; default the cores that the loader workers leave.
         check_views: one view in this many is checked by digest, after each worker's whole first batch.
         checkpoint_interval: steps between checkpoints; default an epoch.
         val_interval: epochs between evaluations; 0 evaluates at the end only.
@@ -92,6 +93,7 @@ class TrainConfig(Settings):
     channels_last: bool = False
     seed: int = Field(default=42, ge=0, lt=1 << 63)
     workers: int = Field(default=4, ge=0)
+    threads: Count | None = None
     check_views: Count = 64
 
     checkpoint_interval: Count | None = None

@@ -1,5 +1,6 @@
 """Which device a run computes on, and in which precision."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -7,7 +8,7 @@ import torch
 
 from kdcache.errors import ConfigError
 
-__all__ = ["Precision", "autocast", "device_name", "resolve_device"]
+__all__ = ["Precision", "autocast", "available_cores", "device_name", "resolve_device"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -48,6 +49,12 @@ def _cuda(device: torch.device, local_rank: int) -> torch.device:
             "use --device cpu, or a torch built for your driver"
         )
     return torch.device("cuda", index)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use; containers and ``taskset`` may leave it a part of them."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 def device_name(device: torch.device) -> str:

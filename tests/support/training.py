@@ -33,6 +33,7 @@ def small_config(folder: Path, shards: list[str], cache: Path, **changes: Any) -
         "steps": 10,
         "lr": 1e-3,
         "workers": 0,
+        "threads": 1,
         "device": "cpu",
         "log_interval": 1,
         "quiet": True,

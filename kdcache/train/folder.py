@@ -1,0 +1,71 @@
+"""The folder of a run: who may write there, and which settings a resumed run must share."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+from kdcache.config.train import TrainConfig
+from kdcache.errors import ConfigError
+from kdcache.train.checkpoint import Checkpoints
+from kdcache.train.journal import replace_file
+
+__all__ = ["WEIGHTS", "binding_of", "claim_folder", "save_weights"]
+
+WEIGHTS = "model.safetensors"
+
+_FREE = frozenset(
+    {
+        *("shards", "cache", "out", "val", "val_cache", "val_policy", "val_batch_size"),
+        *(
+            "workers",
+            "threads",
+            "device",
+            "check_views",
+            "checkpoint_interval",
+            "val_interval",
+            "log_interval",
+            "quiet",
+        ),
+    }
+)
+"""Settings that a resumed run may change: they decide where things are and what is looked at, not what is learned.
+
+Which data and views are behind ``shards`` and ``cache`` is bound by the cache's identity and the shards' names.
+"""
+
+
+def binding_of(config: TrainConfig, **identity: Any) -> dict[str, Any]:
+    """Return what must be equal when a run is resumed."""
+    return {
+        name: value for name, value in config.model_dump(mode="json").items() if name not in _FREE
+    } | identity
+
+
+def claim_folder(folder: Path, checkpoints: Checkpoints, *, resume: bool) -> bool:
+    """Make the folder ready to be written; return whether there is a checkpoint to go on from.
+
+    Raises:
+        ConfigError: it holds something and ``resume`` was not asked for, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"--out {folder} cannot be used: {error.strerror}; choose another folder"
+        ) from error
+    if found and not resume:
+        raise ConfigError(
+            f"--out {folder} is not empty (it holds {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}); "
+            "add --resume to go on with that run, or choose another folder"
+        )
+    return resume and checkpoints.exists()
+
+
+def save_weights(folder: Path, model: nn.Module) -> Path:
+    """Write the weights as timm loads them: ``timm.create_model(..., checkpoint_path=...)``."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    replace_file(folder / WEIGHTS, save(state))
+    return folder / WEIGHTS

@@ -1,0 +1,80 @@
+"""What a training run found, for people and for programs."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kdcache.train.evaluate import EvalReport
+
+__all__ = ["TEACHER_MODULES", "TrainReport", "teacher_modules"]
+
+TEACHER_MODULES = ("kdcache.teachers", "kdcache.precompute")
+
+
+def teacher_modules() -> tuple[str, ...]:
+    """Return the modules that can run a teacher and that this process has imported."""
+    return tuple(sorted(name for name in sys.modules if name.startswith(TEACHER_MODULES)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """The outcome of a run.
+
+    Attributes:
+        out: the run's folder; ``weights`` is the file in it that timm loads.
+        samples: views that the student was trained on.
+        views_checked: views whose pixels were compared with the cache's digest, all of them equal.
+        rows_without_targets: views for which the cache has no targets.
+        cache_id: content id of the cache; equal caches have equal ids.
+        teacher_calls: always 0: training has no way to call a teacher.
+        teacher_modules: modules that could, imported by this process; empty in a training process.
+        evaluation: of the final weights.
+    """
+
+    out: str
+    weights: str
+    student: str
+    steps: int
+    epochs: float
+    samples: int
+    views_checked: int
+    rows_without_targets: int
+    cache: str
+    cache_id: str
+    kept_mass: float | None
+    resumed_from_step: int | None
+    seconds: float
+    evaluation: EvalReport | None
+    teacher_calls: int = 0
+    teacher_modules: tuple[str, ...] = ()
+
+    @property
+    def proof(self) -> str:
+        """How it is known that no teacher was called."""
+        if self.teacher_modules:
+            return f"training cannot import a teacher; this process did: {', '.join(self.teacher_modules)}"
+        return f"{' and '.join(TEACHER_MODULES)} were never imported"
+
+    def facts(self) -> dict[str, Any]:
+        """Return every field, and the proof, as JSON values."""
+        evaluation = None if self.evaluation is None else self.evaluation.facts()
+        return asdict(self) | {"teacher_calls_known_by": self.proof, "evaluation": evaluation}
+
+    def to_json(self) -> str:
+        """Return every field as JSON."""
+        return json.dumps(self.facts(), indent=2)
+
+    def to_text(self) -> str:
+        """Return the report in a few lines, for people."""
+        rows = [
+            ("student", self.student),
+            ("steps", f"{self.steps:,} ({self.epochs:,.2f} epochs, {self.samples:,} views)"),
+            ("views checked", f"{self.views_checked:,} by pixel digest, all equal"),
+            ("without targets", f"{self.rows_without_targets:,} views"),
+            ("teacher calls", f"{self.teacher_calls} ({self.proof})"),
+            ("cache", f"{self.cache} ({self.cache_id[:19]})"),
+            *([("validation", self.evaluation.to_text())] if self.evaluation else []),
+            ("weights", self.weights),
+        ]
+        return "\n".join(f"{name:<16} {value}" for name, value in rows)

@@ -1,0 +1,68 @@
+"""A run under way: what it is made of, and where it stands."""
+
+import time
+from dataclasses import astuple, dataclass, field
+from typing import Self
+
+import torch
+from torch import nn
+
+from kdcache.config.train import TrainConfig
+from kdcache.data.loader import DistillLoader
+from kdcache.models.preprocess import Preprocess
+from kdcache.runtime.dist import World, all_sum
+from kdcache.runtime.interrupt import Interrupts
+from kdcache.runtime.progress import Progress
+from kdcache.train.journal import Journal
+from kdcache.train.metrics import Tally
+from kdcache.train.objective import Objective
+from kdcache.train.optim import Optimizer, Scheduler
+from kdcache.train.plan import Position, RunPlan
+
+__all__ = ["TALLY_NAMES", "Session", "Totals"]
+
+TALLY_NAMES = ("loss", "task_loss", "distill_loss", "agreement")
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts over the whole run."""
+
+    views: int = 0
+    views_checked: int = 0
+    rows_without_targets: int = 0
+
+    def of_all(self, world: World, device: torch.device) -> Self:
+        """Return the sums over all processes; every one of them must call it."""
+        counts = torch.tensor(astuple(self), device=device)
+        return type(self)(*all_sum(counts, world).tolist())
+
+
+@dataclass(slots=True)
+class Session:
+    """The parts of a run and its place in it.
+
+    Attributes:
+        model: the student, inside DDP where there are several processes.
+        tally: means since the last log line, of this process.
+        position: what was done so far.
+        totals: what was counted so far by this process.
+    """
+
+    config: TrainConfig
+    plan: RunPlan
+    objective: Objective
+    loader: DistillLoader
+    model: nn.Module
+    preprocess: Preprocess
+    optimizer: Optimizer
+    scheduler: Scheduler
+    device: torch.device
+    world: World
+    journal: Journal
+    progress: Progress
+    interrupts: Interrupts
+    tally: Tally
+    position: Position = field(default_factory=Position)
+    totals: Totals = field(default_factory=Totals)
+    last_log: float = field(default_factory=time.monotonic)

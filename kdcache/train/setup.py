@@ -1,0 +1,209 @@
+"""From settings to the parts of a run; everything that can be refused is refused here, before a step is taken."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kdcache.config.train import TrainConfig
+from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.loader import DistillLoader, distill_loader
+from kdcache.errors import ConfigError, ShardError
+from kdcache.losses.targets import TeacherTargets
+from kdcache.runtime.dist import World
+from kdcache.store.reader import Cache
+from kdcache.students import Student, build_student
+from kdcache.train.mass import MassVerdict, judge, mean_kept_mass
+from kdcache.train.objective import Objective
+from kdcache.train.plan import RunPlan, plan_run
+from kdcache.train.validation import Validation, open_validation
+
+__all__ = ["Preparation", "prepare"]
+
+_GUARDED_UNITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The parts of a run.
+
+    Attributes:
+        config: with everything filled in that was left open.
+        notices: what people should know before the run.
+        kept_mass: share of the teacher's mass in the kept classes at the run's temperature, if it matters.
+    """
+
+    config: TrainConfig
+    loader: DistillLoader
+    validation: Validation | None
+    student: Student
+    objective: Objective
+    plan: RunPlan
+    notices: tuple[str, ...]
+    kept_mass: float | None
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(height, width) of the training views."""
+        return _view_size(self.loader.cache)
+
+    def to_text(self) -> str:
+        """Return the length of the run in a few lines, for people."""
+        return "\n".join((self.plan.describe(), *self.notices))
+
+    def to_json(self) -> str:
+        """Return the length of the run as JSON."""
+        plan = asdict(self.plan) | {"epochs": self.plan.epochs, "epochs_per_view": self.plan.epochs_per_view}
+        return json.dumps(plan | {"kept_mass": self.kept_mass, "notices": self.notices}, indent=2)
+
+
+def prepare(
+    config: TrainConfig,
+    cache: Cache,
+    *,
+    world: World,
+    pin_memory: bool,
+    snapshot: Mapping[int, Sequence[int]] | None = None,
+) -> Preparation:
+    """Build everything that a run needs; ``snapshot`` is that of the checkpoint it goes on from.
+
+    Raises:
+        ConfigError: settings that do not go together or do not fit the cache.
+        ShardError: a shard is broken, or has samples without labels where labels are all there is.
+        StoreError: shards and cache do not belong together, or nothing is cached yet.
+    """
+    teacher = _choose_teacher(config, cache)
+    student = _student(config, cache, teacher)
+    objective = Objective.of(config, has_distillation_head=student.has_distillation_head)
+    student.separate_heads(separate=objective.separates_heads)
+    if objective.needs_labels:
+        _demand_labels(config.shards)
+    loader = distill_loader(
+        config.shards,
+        cache=cache,
+        batch_size=config.batch_size,
+        teachers=[teacher],
+        with_targets=objective.needs_targets,
+        run_seed=config.seed,
+        num_workers=config.workers,
+        world=world.size,
+        rank=world.rank,
+        check_views=config.check_views,
+        pin_memory=pin_memory,
+        snapshot=snapshot,
+    )
+    verdict = _guard(objective, loader, teacher, force=config.force_temperature)
+    plan = plan_run(
+        config,
+        num_samples=loader.num_samples,
+        num_batches=loader.num_batches,
+        num_views=loader.num_aug_seeds,
+        world=world.size,
+    )
+    config = _filled_in(config, objective, teacher, student)
+    return Preparation(
+        config=config,
+        loader=loader,
+        validation=open_validation(config, student, view_size=_view_size(cache), world=world),
+        student=student,
+        objective=objective,
+        plan=plan,
+        notices=_notices(student, cache, verdict, plan),
+        kept_mass=None if verdict is None else verdict.kept_mass,
+    )
+
+
+def _view_size(cache: Cache) -> tuple[int, int]:
+    return cache.identity.policy.height, cache.identity.policy.width
+
+
+def _choose_teacher(config: TrainConfig, cache: Cache) -> str:
+    if config.teacher is not None:
+        return config.teacher
+    if len(cache.teachers) != 1:
+        raise ConfigError(
+            f"the cache {cache.url} has {len(cache.teachers)} teachers ({', '.join(cache.teachers) or 'none'}); "
+            "choose one with --teacher"
+        )
+    return cache.teachers[0]
+
+
+def _student(config: TrainConfig, cache: Cache, teacher: str) -> Student:
+    entry = cache.identity.teachers.get(teacher)
+    num_classes = cache.identity.num_classes if entry is None else entry.num_classes
+    if config.num_classes not in {None, num_classes}:
+        raise ConfigError(
+            f"--num-classes {config.num_classes}: the cache {cache.url} counts {num_classes} classes, and student "
+            "and targets must count the same; leave --num-classes out"
+        )
+    rates = {"drop_rate": config.drop, "drop_path_rate": config.drop_path}
+    return build_student(
+        config.student,
+        num_classes=num_classes,
+        seed=config.seed,
+        kwargs={name: rate for name, rate in rates.items() if rate} | config.student_kwargs,
+        pretrained=config.pretrained,
+        checkpoint=config.initial_checkpoint,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+def _demand_labels(shards: Sequence[str]) -> None:
+    for url in expand_shards(shards):
+        index = index_shard(url)
+        missing = index.num_samples - index.num_labelled
+        if missing:
+            raise ShardError(
+                f"{url}: {missing:,} of its {index.num_samples:,} samples have no label, and with labels only "
+                "(--distill-loss-weight 0) there is nothing to learn from them; leave out the shards without "
+                "labels, or give --distill-loss-weight a value above 0"
+            )
+
+
+def _guard(objective: Objective, loader: DistillLoader, teacher: str, *, force: bool) -> MassVerdict | None:
+    """Look at a few cached units; ``hard`` and labels only have no tail to lose."""
+    if not objective.needs_targets or objective.distill_loss != "kl":
+        return None
+    blocks = sorted(loader.snapshot)
+    chosen = np.linspace(0, len(blocks) - 1, min(_GUARDED_UNITS, len(blocks))).astype(int)
+    units = [(blocks[i], loader.snapshot[blocks[i]]) for i in chosen]
+    parts = [
+        TeacherTargets.from_numpy(loader.cache.targets(teacher, block, seeds[i % len(seeds)]))
+        for i, (block, seeds) in enumerate(units)
+    ]
+    entry = loader.cache.identity.teachers[teacher]
+    return judge(
+        mean_kept_mass(parts, objective.temperature),
+        temperature=objective.temperature,
+        top_k=entry.top_k,
+        num_classes=entry.num_classes,
+        force=force,
+    )
+
+
+def _notices(student: Student, cache: Cache, verdict: MassVerdict | None, plan: RunPlan) -> tuple[str, ...]:
+    view_size = _view_size(cache)
+    height, width = student.input_size(view_size)
+    notices = []
+    if verdict is not None:
+        notices.append(f"{'warning: ' if verdict.level == 'warning' else ''}{verdict.message}")
+    if height > view_size[0] or width > view_size[1]:
+        notices.append(
+            f"warning: the student takes {height} x {width} pixels, the cached views have {view_size[0]} x "
+            f"{view_size[1]} and are enlarged: no detail is gained (--student-kwargs img_size={view_size[0]})"
+        )
+    return (*notices, *([f"warning: {plan.advice}"] if plan.advice else []))
+
+
+def _filled_in(config: TrainConfig, objective: Objective, teacher: str, student: Student) -> TrainConfig:
+    filled: dict[str, Any] = {
+        "teacher": teacher,
+        "num_classes": student.num_classes,
+        "task_loss_weight": objective.task_loss_weight,
+        "distill_loss_weight": objective.distill_loss_weight,
+        "distill_loss": objective.distill_loss,
+    }
+    return config.model_copy(update=filled)

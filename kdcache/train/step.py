@@ -1,0 +1,95 @@
+"""One optimiser step: forward and backward over a window of micro-batches, then the update."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+
+import torch
+from timm.utils.clip_grad import dispatch_clip_grad
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from kdcache.data.batch import DistillBatch
+from kdcache.errors import KdcacheError
+from kdcache.runtime.device import autocast
+from kdcache.students import heads_of
+from kdcache.train.metrics import num_correct
+from kdcache.train.objective import Losses
+from kdcache.train.session import Session
+
+__all__ = ["take_step"]
+
+
+def take_step(session: Session, window: Sequence[DistillBatch]) -> float:
+    """Take one step and return its loss, the mean over the window.
+
+    Raises:
+        KdcacheError: a loss is not finite; nothing was updated from it.
+        ShardError: a sample has no label where labels are all there is to learn from.
+    """
+    total = 0.0
+    for index, batch in enumerate(window):
+        is_last = index == len(window) - 1
+        with contextlib.nullcontext() if is_last else _no_sync(session.model):
+            loss = _forward(session, batch)
+            (loss / len(window)).backward()
+        total += loss.item()
+    if session.config.clip_grad is not None:
+        parameters = list(session.model.parameters())
+        dispatch_clip_grad(parameters, session.config.clip_grad, mode=session.config.clip_mode)
+    session.optimizer.step()
+    session.optimizer.zero_grad(set_to_none=True)
+    return total / len(window)
+
+
+def _no_sync(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Let DDP add up gradients on this process alone until the window's last micro-batch."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
+
+
+def _forward(session: Session, cpu_batch: DistillBatch) -> Tensor:
+    session.objective.check(cpu_batch)
+    batch = cpu_batch.to(session.device, non_blocking=True)
+    with autocast(session.device, session.config.amp_dtype if session.config.amp else "float32"):
+        images_B3HW = session.preprocess(batch.images_B3HW)
+        if session.config.channels_last:
+            images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
+        output = session.model(images_B3HW)
+    losses = session.objective(output, batch)
+    if not math.isfinite(losses.total.item()):
+        raise KdcacheError(_not_finite(session, losses, cpu_batch))
+    _count(session, output, losses, batch)
+    return losses.total
+
+
+def _count(
+    session: Session, output: Tensor | tuple[Tensor, Tensor], losses: Losses, batch: DistillBatch
+) -> None:
+    rows, tally = len(batch.keys), session.tally
+    tally.add("loss", losses.total.detach() * rows, rows)
+    if session.objective.task_loss_weight > 0:
+        num_labelled = (batch.labels_B >= 0).sum()
+        tally.add("task_loss", losses.task.detach() * num_labelled, num_labelled)
+    if session.objective.needs_targets:
+        num_valid = batch.teacher.valid_B.sum()
+        tally.add("distill_loss", losses.distill.detach() * num_valid, num_valid)
+        tally.add("agreement", num_correct(_averaged(output), batch.teacher.top_class_B, 1), num_valid)
+        session.totals.rows_without_targets += rows - int(num_valid)
+    session.totals.views += rows
+    session.totals.views_checked += batch.num_checked
+
+
+def _averaged(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    class_logits_BC, distill_logits_BC = heads_of(output)
+    return (class_logits_BC.detach() + distill_logits_BC.detach()) / 2
+
+
+def _not_finite(session: Session, losses: Losses, batch: DistillBatch) -> str:
+    session.journal.write("stopped", step=session.position.step, keys=list(batch.keys))
+    some = ", ".join(batch.keys[:8]) + (", ..." if len(batch.keys) > 8 else "")
+    return (
+        f"the loss of step {session.position.step} is {losses.total.item()} (task {losses.task.item():g}, "
+        f"distill {losses.distill.item():g}) and nothing was updated from it. Its batch (all of it in "
+        f"log.jsonl): {some}. Try a lower --lr, --clip-grad 1, or no --amp; --resume goes on from the last "
+        "checkpoint"
+    )
