@@ -20,7 +20,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "precompute": ("kdcache_cli.precompute", "Run the teachers once over every view."),
         "train": ("kdcache_cli.train", "Train a student from cached targets, without a teacher."),
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
-        "verify": ("kdcache_cli.verify", "Check every object of a cache against its records."),
+        "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
+        "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
         "demo": ("kdcache_cli.demo", "Run both stages on a small built-in data set."),
     }
 )

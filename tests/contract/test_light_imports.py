@@ -54,7 +54,7 @@ def test_the_floors_below_the_tensors_import_no_torch(module: str) -> None:
     assert not _loaded_by(f"import kdcache.{module}") & {"torch", "torchvision", "timm", "webdataset"}
 
 
-@pytest.mark.parametrize("command", ["precompute", "train", "info", "verify", "demo"])
+@pytest.mark.parametrize("command", ["precompute", "train", "info", "verify", "views", "demo"])
 def test_help_of_a_command_imports_no_torch(command: str) -> None:
     assert not _loaded_by(_run_command(command, "--help")) & {"torch", "timm", "webdataset"}
 
