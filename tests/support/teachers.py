@@ -1,5 +1,7 @@
 """Small networks that tests name as ``tests.support.teachers:<factory>``, right and wrong ones."""
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ __all__ = [
     "nan_cnn",
     "no_module",
     "probability_cnn",
+    "slow_cnn",
     "stranger_cnn",
     "tiny_cnn",
     "two_outputs",
@@ -52,6 +55,14 @@ class _Nan(TinyCNN):
         return logits_BC
 
 
+class _Slow(TinyCNN):
+    """Takes its time, so that a test can stop it in the middle."""
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        time.sleep(0.03)
+        return super().forward(images_B3HW)
+
+
 class _ColourReader(nn.Module):
     """Knows pictures whose mean grey level is 25 times their class."""
 
@@ -78,6 +89,11 @@ def tiny_cnn(num_classes: int = 10, seed: int = 0) -> nn.Module:
 def stranger_cnn() -> nn.Module:
     """Return a network that does not."""
     return TinyCNN()
+
+
+def slow_cnn() -> nn.Module:
+    """Return a network that takes 30 ms for a batch."""
+    return _with_cfg(_Slow())
 
 
 def nan_cnn() -> nn.Module:

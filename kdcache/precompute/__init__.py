@@ -1,0 +1,6 @@
+"""Stage one: run the teachers once over every view that is not cached yet."""
+
+from kdcache.precompute.report import PrecomputeReport
+from kdcache.precompute.run import precompute
+
+__all__ = ["PrecomputeReport", "precompute"]

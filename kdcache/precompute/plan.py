@@ -1,0 +1,160 @@
+"""Which work is left, and how it is cut into items: pure functions, no I/O."""
+
+import bisect
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from kdcache.store.layout import Block, Unit
+
+__all__ = ["Item", "Items", "Plan", "Task", "plan", "probe_items", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One group of views of one block, for every teacher that has not seen it.
+
+    Attributes:
+        block: the block.
+        group: the group of augmentation seeds.
+        teachers: the teachers whose unit is not committed.
+    """
+
+    block: Block
+    group: int
+    teachers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        pending: tasks, in the order in which they are done.
+        num_units: teacher units of the complete cache.
+        num_done: those that are committed.
+    """
+
+    pending: tuple[Task, ...]
+    num_units: int
+    num_done: int
+
+    def is_first_of_block(self, position: int) -> bool:
+        """Return whether no earlier pending task reads the samples of this one."""
+        return position == 0 or self.pending[position - 1].block != self.pending[position].block
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a reader does in one go and a teacher sees in one batch: some rows of one block, under some seeds.
+
+    Attributes:
+        shard: position of the shard.
+        samples: numbers of the samples within the shard.
+        aug_seeds: the views of each sample.
+        thumbnail_rows: how many of the samples also get thumbnails.
+    """
+
+    shard: int
+    samples: tuple[int, ...]
+    aug_seeds: tuple[int, ...]
+    thumbnail_rows: int = 0
+
+
+def plan(
+    blocks: Sequence[Block], num_groups: int, teachers: Sequence[str], committed: Collection[str]
+) -> Plan:
+    """List the tasks that are not committed, block by block and group by group."""
+    tasks = (
+        Task(block, group, tuple(_missing(block, group, teachers, committed)))
+        for block in blocks
+        for group in range(num_groups)
+    )
+    pending = tuple(task for task in tasks if task.teachers)
+    num_units = len(blocks) * num_groups * len(teachers)
+    return Plan(pending, num_units, num_units - sum(len(task.teachers) for task in pending))
+
+
+def _missing(block: Block, group: int, teachers: Sequence[str], committed: Collection[str]) -> Iterator[str]:
+    return (name for name in teachers if Unit(name, block.index, group).name not in committed)
+
+
+class Items:
+    """Tasks cut into items of at most ``batch_size`` views, but of one sample at least.
+
+    No item crosses a task, so what a batch holds depends on nothing but the task and the batch size. Items
+    are made when asked for: a list of them would grow with the data set.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], *, seeds_per_group: int, batch_size: int, thumbnail_rows: int
+    ) -> None:
+        self._tasks = tasks
+        self._seeds_per_group = seeds_per_group
+        self._thumbnail_rows = thumbnail_rows
+        self._rows = max(1, batch_size // seeds_per_group)
+        counts = (-(-task.block.num_rows // self._rows) for task in tasks)
+        self._ends = list(itertools.accumulate(counts))
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Item]:
+        """Make every item in order."""
+        return (self[number] for number in range(len(self)))
+
+    def task_of(self, number: int) -> int:
+        """Return the position of the task that item ``number`` belongs to."""
+        return bisect.bisect_right(self._ends, number)
+
+    def __getitem__(self, number: int) -> Item:
+        """Make item ``number``.
+
+        Raises:
+            IndexError: there is no such item.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        position = self.task_of(number)
+        task = self._tasks[position]
+        row = self._rows * (number - (self._ends[position - 1] if position else 0))
+        stop = min(row + self._rows, task.block.num_rows)
+        first_seed = task.group * self._seeds_per_group
+        return Item(
+            shard=task.block.shard,
+            samples=tuple(range(task.block.first + row, task.block.first + stop)),
+            aug_seeds=tuple(range(first_seed, first_seed + self._seeds_per_group)),
+            thumbnail_rows=max(0, min(self._thumbnail_rows, stop) - row),
+        )
+
+
+def spread(counts: Sequence[int], wanted: int) -> tuple[tuple[int, int], ...]:
+    """Return ``wanted`` (shard, sample) pairs, or all there are, evenly spaced over shards of these sizes.
+
+    >>> spread([2, 4], 3)
+    ((0, 0), (1, 0), (1, 2))
+    """
+    total = sum(counts)
+    wanted = min(wanted, total)
+    places: list[tuple[int, int]] = []
+    shard, before = 0, 0
+    for i in range(wanted):
+        position = i * total // wanted
+        while position >= before + counts[shard]:
+            before += counts[shard]
+            shard += 1
+        places.append((shard, position - before))
+    return tuple(places)
+
+
+def probe_items(counts: Sequence[int], wanted: int, *, batch_size: int) -> tuple[Item, ...]:
+    """Return items over ``wanted`` samples, evenly spaced over shards of these sizes, under aug_seed 0."""
+    by_shard: dict[int, list[int]] = {}
+    for shard, sample in spread(counts, wanted):
+        by_shard.setdefault(shard, []).append(sample)
+    return tuple(
+        Item(shard, tuple(samples[start : start + batch_size]), aug_seeds=(0,))
+        for shard, samples in by_shard.items()
+        for start in range(0, len(samples), batch_size)
+    )

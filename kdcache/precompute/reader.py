@@ -1,0 +1,220 @@
+"""What a reader process does: read raw samples, decode each once, render its views, recognise them."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kdcache.config.views import ViewPolicy
+from kdcache.data.index import ShardIndex
+from kdcache.data.shards import RawSample, ShardReader
+from kdcache.digest import sample_digest
+from kdcache.errors import BadImageError, ImageTooLargeError, InterruptedRunError, KdcacheError
+from kdcache.precompute.plan import Item, Items
+from kdcache.runtime.interrupt import Interrupts
+from kdcache.store.tables import STATUS_OK, STATUS_TOO_LARGE, STATUS_UNDECODABLE, SampleTable
+from kdcache.views.decode import decode_for
+from kdcache.views.digest import thumbnail, view_digest
+from kdcache.views.render import render_views
+
+__all__ = ["ItemReader", "RenderedItem", "lost_readers_explained", "rendered_items"]
+
+_SIGNAL_SECONDS = 0.3
+"""How much later than its readers the main process may hear of a signal to them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedItem:
+    """One item, ready for the teachers.
+
+    Attributes:
+        item: what was asked for.
+        views_B3HW: uint8, all seeds of the first sample, then of the next; black for bad samples.
+        table: the samples: keys, labels, digests, status.
+        digests_GN: uint32 view digests, 0 for bad samples.
+        thumbnails: uint8 (G, n, 8, 8, 3) of the first n samples, as the item asks.
+        complaints: what is wrong with each bad sample.
+        seconds: reading, decoding and rendering.
+    """
+
+    item: Item
+    views_B3HW: Tensor
+    table: SampleTable
+    digests_GN: NDArray[np.uint32]
+    thumbnails: NDArray[np.uint8]
+    complaints: tuple[str, ...]
+    seconds: float
+
+    def without_views(self) -> Self:
+        """Return the same without its pixels, to free their memory."""
+        return replace(self, views_B3HW=self.views_B3HW[:0].clone())
+
+    def pin_memory(self) -> Self:
+        """Return the same with page-locked views; DataLoader calls this."""
+        return replace(self, views_B3HW=self.views_B3HW.pin_memory())
+
+
+class ItemReader(Dataset["RenderedItem | KdcacheError"]):
+    """Items by number; an error is returned, not raised, so that it arrives as it is and in order."""
+
+    def __init__(
+        self,
+        indexes: Sequence[ShardIndex],
+        items: Items | Sequence[Item],
+        policy: ViewPolicy,
+        *,
+        num_classes: int | None,
+    ) -> None:
+        self._indexes = indexes
+        self._items = items
+        self._policy = policy
+        self._num_classes = num_classes
+        # One open shard at a time: a thousand shards would need a thousand open files in each process.
+        self._open: ShardReader | None = None
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    def __getitem__(self, number: int) -> RenderedItem | KdcacheError:
+        """Read and render one item."""
+        try:
+            return self._render(self._items[number])
+        except KdcacheError as error:
+            return error
+
+    def _render(self, item: Item) -> RenderedItem:
+        clock = time.perf_counter()
+        reader = self._reader(item.shard)
+        samples = [reader.read(number) for number in item.samples]
+        canvas = _Canvas.of(item, self._policy)
+        for row, sample in enumerate(samples):
+            where = f"{reader.index.url}: sample {sample.key!r}"
+            try:
+                image = decode_for(self._policy, sample.encoded, where=where)
+            except BadImageError as error:
+                canvas.mark_bad(row, error)
+                continue
+            canvas.fill(row, render_views(sample.key, image, item.aug_seeds, self._policy))
+        return RenderedItem(
+            item=item,
+            views_B3HW=torch.from_numpy(canvas.views_NG3HW).flatten(0, 1),
+            table=_table(samples, canvas.status_N),
+            digests_GN=canvas.digests_GN,
+            thumbnails=canvas.thumbnails,
+            complaints=tuple(canvas.complaints),
+            seconds=time.perf_counter() - clock,
+        )
+
+    def _reader(self, shard: int) -> ShardReader:
+        if self._open is None or self._open.index is not self._indexes[shard]:
+            self._open = ShardReader(self._indexes[shard], num_classes=self._num_classes)
+        return self._open
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """The arrays of one item while it is being rendered."""
+
+    views_NG3HW: NDArray[np.uint8]
+    digests_GN: NDArray[np.uint32]
+    thumbnails: NDArray[np.uint8]
+    status_N: NDArray[np.uint8]
+    complaints: list[str]
+
+    @classmethod
+    def of(cls, item: Item, policy: ViewPolicy) -> Self:
+        rows, seeds = len(item.samples), len(item.aug_seeds)
+        return cls(
+            views_NG3HW=np.zeros((rows, seeds, 3, policy.height, policy.width), dtype=np.uint8),
+            digests_GN=np.zeros((seeds, rows), dtype=np.uint32),
+            thumbnails=np.zeros((seeds, item.thumbnail_rows, 8, 8, 3), dtype=np.uint8),
+            status_N=np.full(rows, STATUS_OK, dtype=np.uint8),
+            complaints=[],
+        )
+
+    def mark_bad(self, row: int, error: BadImageError) -> None:
+        is_too_large = isinstance(error, ImageTooLargeError)
+        self.status_N[row] = STATUS_TOO_LARGE if is_too_large else STATUS_UNDECODABLE
+        self.complaints.append(str(error))
+
+    def fill(self, row: int, views_G3HW: NDArray[np.uint8]) -> None:
+        self.views_NG3HW[row] = views_G3HW
+        self.digests_GN[:, row] = [view_digest(view_3HW) for view_3HW in views_G3HW]
+        if row < self.thumbnails.shape[1]:
+            self.thumbnails[:, row] = [thumbnail(view_3HW) for view_3HW in views_G3HW]
+
+
+def _table(samples: Sequence[RawSample], status_N: NDArray[np.uint8]) -> SampleTable:
+    return SampleTable(
+        keys=tuple(sample.key for sample in samples),
+        labels=np.array([sample.label for sample in samples], dtype=np.int32),
+        digests=np.array([sample_digest(sample.encoded) for sample in samples], dtype=np.uint64),
+        status=status_N,
+    )
+
+
+def rendered_items(reader: ItemReader, *, workers: int, pin_memory: bool) -> Iterator[RenderedItem]:
+    """Yield every item in order, read by ``workers`` processes, at most two items each ahead.
+
+    Raises:
+        KdcacheError: what a reader met: a damaged shard, a label out of range.
+    """
+    loader = DataLoader(
+        reader,
+        batch_size=None,
+        shuffle=False,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        prefetch_factor=2 if workers else None,
+    )
+    for item in loader:
+        if isinstance(item, KdcacheError):
+            raise item
+        yield item
+
+
+@contextlib.contextmanager
+def lost_readers_explained(interrupts: Interrupts, standing: Callable[[], str]) -> Iterator[None]:
+    """Turn torch's error about a dead reader, which a signal handler raises anywhere, into ours.
+
+    Args:
+        interrupts: a signal to the whole process group kills readers, too: then that is what happened.
+        standing: says where the run stands.
+
+    Raises:
+        InterruptedRunError: a reader process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        time.sleep(_SIGNAL_SECONDS)
+        interrupts.raise_if_requested(standing())
+        reason = str(error).partition("\n")[0]
+        raise InterruptedRunError(
+            f"a reader process died: {reason}; if memory ran out, use fewer --workers or a smaller "
+            f"--batch-size. {standing()}"
+        ) from error
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group, a scheduler's SIGTERM often does. Only the main process decides
+    # what they mean; readers end when it tells them to, or when it is gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

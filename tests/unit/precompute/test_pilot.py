@@ -1,0 +1,24 @@
+"""The kept mass."""
+
+import numpy as np
+import torch
+
+from kdcache.logits import top_k
+from kdcache.precompute.pilot import kept_mass
+
+
+def test_kept_mass_is_the_mean_over_views() -> None:
+    logits_BC = torch.randn(20, 30, generator=torch.Generator().manual_seed(0)) * 3
+    masses = kept_mass([logits_BC[:7], logits_BC[7:]], [1, 8, 30])
+    for k in (1, 8, 30):
+        cut = top_k(logits_BC.numpy(), k)
+        for temperature in (1.0, 2.0, 4.0):
+            mean = 1.0 - cut.tail_mass_N(temperature).astype(np.float64).mean()
+            assert (
+                masses[k][f"{temperature:g}"] == np.float64(mean).round(6)
+                or abs(masses[k][f"{temperature:g}"] - mean) < 1e-5
+            )
+
+
+def test_all_bad_samples_hold_no_mass() -> None:
+    assert kept_mass([torch.empty(0, 5)], [2]) == {2: {"1": 0.0, "2": 0.0, "4": 0.0}}

@@ -1,0 +1,33 @@
+"""What a run says at its end."""
+
+import json
+
+from kdcache.precompute.report import PrecomputeReport, TeacherResult
+
+REPORT = PrecomputeReport(
+    cache="c.zarr",
+    units=3,
+    units_before=2,
+    views=600,
+    bad_samples={"undecodable": 2},
+    teachers={"cnn": TeacherResult("gap8", 16, 500, 400), "vit": TeacherResult("dense8", 10, 0, 0)},
+    seconds=2.0,
+    reader_wait_seconds=0.5,
+    writer_wait_seconds=0.1,
+)
+
+
+def test_the_summary_says_what_a_person_wants_to_know() -> None:
+    assert REPORT.summary().splitlines() == [
+        "c.zarr: complete; 3 units committed (2 were there before), 600 views in 2.0 s, 300.0 views/s",
+        "teacher cnn: gap8, 16 classes kept, top-1 80.0% of 500 views",
+        "teacher vit: dense8, 10 classes kept",
+        "bad samples, marked and skipped: 2 undecodable",
+    ]
+
+
+def test_the_report_is_json() -> None:
+    facts = json.loads(json.dumps(REPORT.to_json()))
+    assert facts["teachers"]["cnn"]["top1"] == 0.8
+    assert facts["teachers"]["vit"]["top1"] is None
+    assert facts["views_per_second"] == 300.0
