@@ -23,7 +23,7 @@ from kdcache.logits import TopKLogits
 from kdcache.losses.targets import TeacherTargets
 from kdcache.store.reader import Cache
 from kdcache.views import decode_for, render_views
-from kdcache.views.mix import ONE, MixParams, mix_params, mix_views
+from kdcache.views.mix import ONE, MixParams, mix_pair, mix_params
 
 __all__ = ["CachedViews"]
 
@@ -155,8 +155,7 @@ class CachedViews:
             j = numbers[block, partner, aug_seed]
             params: MixParams = mix_params(self._samples.table(block).keys[row], aug_seed, self._policy)
             if params.lam_q != ONE:
-                own, other = images[i].copy(), images[j].copy()
-                images[i], images[j] = mix_views(own, other, params), mix_views(other, own, params)
+                mix_pair(images[i], images[j], params)
                 lam_B[[i, j]] = params.lam
                 partner_labels_B[i], partner_labels_B[j] = labels_B[j], labels_B[i]
         return {"lam_B": lam_B, "partner_labels_B": partner_labels_B}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kdcache.config.views import ViewPolicy
 from kdcache.views import render_views
-from kdcache.views.mix import MixParams, mix_params, mix_views
+from kdcache.views.mix import MixParams, mix_pair, mix_params
 
 __all__ = ["CellViews", "render_cell"]
 
@@ -45,7 +45,5 @@ def render_cell(
         return CellViews(views_NS3HW, tuple(MixParams() for _ in aug_seeds))
     mixes = tuple(mix_params(keys[0], aug_seed, policy) for aug_seed in aug_seeds)
     for place, params in enumerate(mixes):
-        one, other = views_NS3HW[0, place].copy(), views_NS3HW[1, place].copy()
-        views_NS3HW[0, place] = mix_views(one, other, params)
-        views_NS3HW[1, place] = mix_views(other, one, params)
+        mix_pair(views_NS3HW[0, place], views_NS3HW[1, place], params)
     return CellViews(views_NS3HW, mixes)

@@ -135,7 +135,7 @@ class _UnitBuffer:
     planes: Mapping[str, NDArray[Any]]
     counts: Mapping[str, TeacherCounts]
     tables: list[SampleTable] = field(default_factory=list)
-    num_rows: int = 0
+    num_views: int = 0
     seconds: float = 0.0
 
     @classmethod
@@ -160,23 +160,27 @@ class _UnitBuffer:
 
     @property
     def is_whole(self) -> bool:
-        """True when every row of the block is there."""
-        return self.num_rows == self.task.block.num_rows
+        """True when every view of the block is there."""
+        return self.num_views == self.task.block.num_rows * len(self.digests_GR)
 
     def add(self, outcome: Outcome) -> None:
-        """Add the rows of one item, which follow those before it."""
-        rendered, first = outcome.rendered, self.num_rows
-        rows = slice(first, first + len(rendered.table))
-        self.digests_GR[:, rows] = rendered.digests_GN
-        self.thumbnails[:, first : first + rendered.thumbnails.shape[1]] = rendered.thumbnails
+        """Add the views of one item; its samples follow those before it, or are the same under other seeds."""
+        rendered, first = outcome.rendered, outcome.rendered.item.samples[0] - self.task.block.first
+        first_seed = rendered.item.aug_seeds[0] - self.task.group * len(self.digests_GR)
+        seeds = slice(first_seed, first_seed + len(rendered.item.aug_seeds))
+        self.digests_GR[seeds, first : first + len(rendered.table)] = rendered.digests_GN
+        self.thumbnails[seeds, first : first + rendered.thumbnails.shape[1]] = rendered.thumbnails
         for name, cut in outcome.cuts.items():
-            self._add_cut(name, cut.to_numpy(), rendered, first)
+            self._add_cut(name, cut.to_numpy(), rendered, first=first, first_seed=first_seed)
             self.counts[name].seconds += outcome.seconds[name]
-        self.tables.append(rendered.table)
-        self.num_rows = rows.stop
+        if first_seed == 0:
+            self.tables.append(rendered.table)
+        self.num_views += rendered.digests_GN.size
         self.seconds += rendered.seconds
 
-    def _add_cut(self, name: str, cut: TopKLogits, rendered: RenderedItem, first: int) -> None:
+    def _add_cut(
+        self, name: str, cut: TopKLogits, rendered: RenderedItem, *, first: int, first_seed: int
+    ) -> None:
         entry, num_seeds = self.identities[name], len(rendered.item.aug_seeds)
         is_ok_B = np.repeat(rendered.table.ok_N, num_seeds)
         if not is_ok_B.any():
@@ -187,8 +191,8 @@ class _UnitBuffer:
         good = cut.take(is_ok_B)
         rows_B, seeds_B = np.divmod(np.flatnonzero(is_ok_B), num_seeds)
         planes_PB = encode(good, encoding=entry.encoding, top_k=entry.top_k)
-        self.planes[name][seeds_B, :, first + rows_B] = planes_PB.T
-        labels_B = np.repeat(rendered.table.labels, num_seeds)[is_ok_B]
+        self.planes[name][first_seed + seeds_B, :, first + rows_B] = planes_PB.T
+        labels_B = rendered.labels_NG.reshape(-1)[is_ok_B]
         counts = self.counts[name]
         counts.labelled += int((labels_B >= 0).sum())
         counts.correct += int((_best_class(good) == labels_B).sum())

@@ -11,7 +11,7 @@ from kdcache.precompute.bad_samples import BadSamples
 from kdcache.precompute.batches import cut_logits, teacher_logits
 from kdcache.precompute.commit import Committer, Outcome
 from kdcache.precompute.describe import Tuning
-from kdcache.precompute.plan import Items, Plan, Task
+from kdcache.precompute.plan import Items, ItemShape, Plan, Task
 from kdcache.precompute.reader import ItemReader, RenderedItem, lost_readers_explained, rendered_items
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import Progress
@@ -77,12 +77,10 @@ class Loop:
 
     def _outcomes(self, work: Plan) -> Iterator[Outcome]:
         identity = self.writer.manifest.identity
-        items = Items(
-            work.pending,
-            seeds_per_group=identity.seeds_per_group,
-            batch_size=self.tuning.batch_size,
-            thumbnail_rows=THUMBNAIL_ROWS,
-        )
+        group = identity.seeds_per_group
+        mixes = identity.policy.mixing is not None
+        shape = ItemShape.of_window(group) if mixes else ItemShape.of_batch(self.tuning.batch_size, group)
+        items = Items(work.pending, shape, seeds_per_group=group, thumbnail_rows=THUMBNAIL_ROWS)
         reader = ItemReader(self.indexes, items, self.config.policy, num_classes=identity.num_classes)
         rendered = rendered_items(
             reader,
@@ -91,7 +89,7 @@ class Loop:
         )
         for number, item in enumerate(self._timed(rendered)):
             position = items.task_of(number)
-            if work.is_first_of_block(position):
+            if work.is_first_of_block(position) and item.item.aug_seeds[0] % group == 0:
                 self.bad.note(item)
             yield self._seen(item, work.pending[position])
 

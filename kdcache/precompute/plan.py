@@ -4,10 +4,12 @@ import bisect
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from kdcache.store.layout import Block, Unit
+from kdcache.views.mix import MATCH_SEEDS, MATCH_WINDOW
 
-__all__ = ["Item", "Items", "Plan", "Task", "plan", "probe_items", "spread"]
+__all__ = ["Item", "ItemShape", "Items", "Plan", "Task", "plan", "probe_items", "probe_windows", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +81,40 @@ def _missing(block: Block, group: int, teachers: Sequence[str], committed: Colle
     return (name for name in teachers if Unit(name, block.index, group).name not in committed)
 
 
-class Items:
-    """Tasks cut into items of at most ``batch_size`` views, but of one sample at least.
+@dataclass(frozen=True, slots=True)
+class ItemShape:
+    """How many samples, and how many views of each, one item holds at most."""
 
-    No item crosses a task, so what a batch holds depends on nothing but the task and the batch size. Items
-    are made when asked for: a list of them would grow with the data set.
+    rows: int
+    seeds: int
+
+    @classmethod
+    def of_batch(cls, batch_size: int, seeds_per_group: int) -> Self:
+        """Return items that are one teacher batch each, but of one sample at least."""
+        return cls(max(1, batch_size // seeds_per_group), seeds_per_group)
+
+    @classmethod
+    def of_window(cls, seeds_per_group: int) -> Self:
+        """Return whole windows of a mixing policy under the few seeds that may share a matching."""
+        return cls(MATCH_WINDOW, min(MATCH_SEEDS, seeds_per_group))
+
+
+class Items:
+    """Tasks cut into items of one shape: for each run of samples, one run of seeds after the other.
+
+    No item crosses a task, so what a batch holds depends on nothing but the task and the shape. Items are
+    made when asked for: a list of them would grow with the data set.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], *, seeds_per_group: int, batch_size: int, thumbnail_rows: int
+        self, tasks: Sequence[Task], shape: ItemShape, *, seeds_per_group: int, thumbnail_rows: int
     ) -> None:
         self._tasks = tasks
+        self._shape = shape
         self._seeds_per_group = seeds_per_group
         self._thumbnail_rows = thumbnail_rows
-        self._rows = max(1, batch_size // seeds_per_group)
-        counts = (-(-task.block.num_rows // self._rows) for task in tasks)
+        self._parts = -(-seeds_per_group // shape.seeds)
+        counts = (-(-task.block.num_rows // shape.rows) * self._parts for task in tasks)
         self._ends = list(itertools.accumulate(counts))
 
     def __len__(self) -> int:
@@ -118,13 +139,15 @@ class Items:
             raise IndexError(number)
         position = self.task_of(number)
         task = self._tasks[position]
-        row = self._rows * (number - (self._ends[position - 1] if position else 0))
-        stop = min(row + self._rows, task.block.num_rows)
-        first_seed = task.group * self._seeds_per_group
+        run, part = divmod(number - (self._ends[position - 1] if position else 0), self._parts)
+        row, seed = run * self._shape.rows, part * self._shape.seeds
+        stop = min(row + self._shape.rows, task.block.num_rows)
+        last_seed = min(seed + self._shape.seeds, self._seeds_per_group)
+        first = task.group * self._seeds_per_group
         return Item(
             shard=task.block.shard,
             samples=tuple(range(task.block.first + row, task.block.first + stop)),
-            aug_seeds=tuple(range(first_seed, first_seed + self._seeds_per_group)),
+            aug_seeds=tuple(range(first + seed, first + last_seed)),
             thumbnail_rows=max(0, min(self._thumbnail_rows, stop) - row),
         )
 
@@ -157,4 +180,13 @@ def probe_items(counts: Sequence[int], wanted: int, *, batch_size: int) -> tuple
         Item(shard, tuple(samples[start : start + batch_size]), aug_seeds=(0,))
         for shard, samples in by_shard.items()
         for start in range(0, len(samples), batch_size)
+    )
+
+
+def probe_windows(counts: Sequence[int], wanted: int) -> tuple[Item, ...]:
+    """Return whole mixing windows of about ``wanted`` samples in all, evenly spaced, under aug_seed 0."""
+    windows = [-(-count // MATCH_WINDOW) for count in counts]
+    return tuple(
+        Item(shard, tuple(range(first * MATCH_WINDOW, min((first + 1) * MATCH_WINDOW, counts[shard]))), (0,))
+        for shard, first in spread(windows, -(-wanted // MATCH_WINDOW))
     )

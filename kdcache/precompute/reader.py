@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kdcache.config.views import ViewPolicy
 from kdcache.data.index import ShardIndex
+from kdcache.data.pairs import mix_rows
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.digest import sample_digest
 from kdcache.errors import BadImageError, ImageTooLargeError, InterruptedRunError, KdcacheError
@@ -39,6 +40,7 @@ class RenderedItem:
         item: what was asked for.
         views_B3HW: uint8, all seeds of the first sample, then of the next; black for bad samples.
         table: the samples: keys, labels, digests, status.
+        labels_NG: int32 label of each view; of a mixed one, that of its larger part.
         digests_GN: uint32 view digests, 0 for bad samples.
         thumbnails: uint8 (G, n, 8, 8, 3) of the first n samples, as the item asks.
         complaints: what is wrong with each bad sample.
@@ -48,6 +50,7 @@ class RenderedItem:
     item: Item
     views_B3HW: Tensor
     table: SampleTable
+    labels_NG: NDArray[np.int32]
     digests_GN: NDArray[np.uint32]
     thumbnails: NDArray[np.uint8]
     complaints: tuple[str, ...]
@@ -103,11 +106,18 @@ class ItemReader(Dataset["RenderedItem | KdcacheError"]):
             except BadImageError as error:
                 canvas.mark_bad(row, error)
                 continue
-            canvas.fill(row, render_views(sample.key, image, item.aug_seeds, self._policy))
+            canvas.views_NG3HW[row] = render_views(sample.key, image, item.aug_seeds, self._policy)
+        table = _table(samples, canvas.status_N)
+        labels_NG = np.repeat(table.labels[:, None], len(item.aug_seeds), axis=1)
+        if self._policy.mixing is not None:
+            for seed, aug_seed in enumerate(item.aug_seeds):
+                labels_NG[:, seed] = mix_rows(canvas.views_NG3HW[:, seed], table, aug_seed, self._policy)
+        canvas.recognise()
         return RenderedItem(
             item=item,
             views_B3HW=torch.from_numpy(canvas.views_NG3HW).flatten(0, 1),
-            table=_table(samples, canvas.status_N),
+            table=table,
+            labels_NG=labels_NG,
             digests_GN=canvas.digests_GN,
             thumbnails=canvas.thumbnails,
             complaints=tuple(canvas.complaints),
@@ -146,11 +156,13 @@ class _Canvas:
         self.status_N[row] = STATUS_TOO_LARGE if is_too_large else STATUS_UNDECODABLE
         self.complaints.append(str(error))
 
-    def fill(self, row: int, views_G3HW: NDArray[np.uint8]) -> None:
-        self.views_NG3HW[row] = views_G3HW
-        self.digests_GN[:, row] = [view_digest(view_3HW) for view_3HW in views_G3HW]
-        if row < self.thumbnails.shape[1]:
-            self.thumbnails[:, row] = [thumbnail(view_3HW) for view_3HW in views_G3HW]
+    def recognise(self) -> None:
+        """Fill in digests and thumbnails from the good samples' final pixels."""
+        for row in np.flatnonzero(self.status_N == STATUS_OK).tolist():
+            views_G3HW = self.views_NG3HW[row]
+            self.digests_GN[:, row] = [view_digest(view_3HW) for view_3HW in views_G3HW]
+            if row < self.thumbnails.shape[1]:
+                self.thumbnails[:, row] = [thumbnail(view_3HW) for view_3HW in views_G3HW]
 
 
 def _table(samples: Sequence[RawSample], status_N: NDArray[np.uint8]) -> SampleTable:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 
 import torch
 
@@ -56,6 +57,7 @@ def precompute(
     existing = existing_manifest(config.cache)
     tuning = Tuning.of(config, existing, cores=_cores())
     say = make_progress("", total=0, unit="", quiet=quiet).say
+    _warn_of_other_tuning(config, existing, tuning, say)
     with Interrupts() as interrupts, _threads(tuning.teacher_threads):
         teachers = _teachers(config, say)
         with lost_readers_explained(interrupts, lambda: f"nothing was written; to start again: {resume}"):
@@ -90,11 +92,28 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _warn_of_other_tuning(
+    config: PrecomputeConfig, existing: Manifest | None, tuning: Tuning, say: Say
+) -> None:
+    stored = existing.about.teachers if existing else {}
+    for name in (teacher.cache_name for teacher in config.teachers):
+        for fact, value in asdict(tuning).items():
+            if stored.get(name, {}).get(fact, value) != value:
+                say(
+                    f"teacher {name} was begun with {fact} {stored[name][fact]} and goes on with {value}: the last "
+                    "bit of some logits may differ from a run in one go"
+                )
+
+
 def _demand_views_that_differ(config: PrecomputeConfig) -> None:
     policy = config.policy
-    if policy.mixing is not None:
-        raise ConfigError("stage one does not mix views yet; leave the mixing section out of the policy")
-    sections = (policy.rand_augment, policy.three_augment, policy.colour_jitter, policy.erasing)
+    sections = (
+        policy.rand_augment,
+        policy.three_augment,
+        policy.colour_jitter,
+        policy.erasing,
+        policy.mixing,
+    )
     is_plain = policy.crop == "center" and policy.flip in {0.0, 1.0} and not any(sections)
     if is_plain and config.views > 1:
         raise ConfigError(

@@ -13,7 +13,7 @@ from kdcache.precompute.batches import probe_logits
 from kdcache.precompute.check import TeacherCheck, center_policy, demand_logits
 from kdcache.precompute.encodings import CANDIDATES, choose_encoding, choose_top_k
 from kdcache.precompute.pilot import kept_mass
-from kdcache.precompute.plan import Item, probe_items
+from kdcache.precompute.plan import Item, probe_items, probe_windows
 from kdcache.precompute.reader import ItemReader, RenderedItem, rendered_items
 from kdcache.store.manifest import Encoding, Identity, TeacherIdentity
 from kdcache.teachers.protocol import Teacher
@@ -126,7 +126,9 @@ def _pilot(
         return Settled(encoding, 1 if encoding == "hard" else teacher.num_classes, facts)
     below = [k for k in CANDIDATES if k < teacher.num_classes] or [teacher.num_classes - 1]
     ks = sorted({*below, *([] if wanted == "auto" else [wanted])})
-    items = probe.items([len(index) for index in probe.indexes])
+    counts = [len(index) for index in probe.indexes]
+    mixes = probe.config.policy.mixing is not None
+    items = probe_windows(counts, probe.config.check_samples) if mixes else probe.items(counts)
     rendered = probe.rendered(items, probe.config.policy)
     batches = probe_logits(teacher, rendered, batch_size=probe.batch_size)
     masses = kept_mass((logits_BC for logits_BC, _ in batches), ks)

@@ -14,7 +14,16 @@ from kdcache.config.views import Mixing, ViewPolicy
 from kdcache.keys import Words, random_for
 from kdcache.views.params import Box, MatchStream, MixStream
 
-__all__ = ["MATCH_SEEDS", "MATCH_WINDOW", "ONE", "MixParams", "match_window", "mix_params", "mix_views"]
+__all__ = [
+    "MATCH_SEEDS",
+    "MATCH_WINDOW",
+    "ONE",
+    "MixParams",
+    "match_window",
+    "mix_pair",
+    "mix_params",
+    "mix_views",
+]
 
 MATCH_WINDOW = 64
 """Rows of a window (W)."""
@@ -126,3 +135,11 @@ def mix_views(
     weighted += ONE // 2
     weighted >>= 16
     return weighted.astype(np.uint8)
+
+
+def mix_pair(one_3HW: NDArray[np.uint8], other_3HW: NDArray[np.uint8], params: MixParams) -> None:
+    """Mix the two views of a pair with each other, in place."""
+    if params.lam_q != ONE:
+        own_3HW = one_3HW.copy()
+        one_3HW[:] = mix_views(one_3HW, other_3HW, params)
+        other_3HW[:] = mix_views(other_3HW, own_3HW, params)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from webdataset import TarWriter
+from webdataset.writer import TarWriter
 
 __all__ = ["picture", "png_bytes", "write_members", "write_shard", "write_shards"]
 

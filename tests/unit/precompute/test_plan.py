@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcache.precompute.plan import Items, Task, plan, probe_items, spread
+from kdcache.precompute.plan import Items, ItemShape, Task, plan, probe_items, spread
 from kdcache.store.layout import Block
 
 BLOCKS = (Block(0, 0, 0, 8), Block(1, 0, 8, 2), Block(2, 1, 0, 7))
@@ -33,7 +33,8 @@ def test_samples_are_counted_with_the_first_pending_task_of_their_block() -> Non
 
 def _items(batch_size: int, seeds_per_group: int = 2) -> Items:
     work = plan(BLOCKS, 2, ["cnn"], {"cnn/0-0"})
-    return Items(work.pending, seeds_per_group=seeds_per_group, batch_size=batch_size, thumbnail_rows=3)
+    shape = ItemShape.of_batch(batch_size, seeds_per_group)
+    return Items(work.pending, shape, seeds_per_group=seeds_per_group, thumbnail_rows=3)
 
 
 @given(batch_size=st.integers(1, 40), seeds=st.integers(1, 5))
@@ -70,7 +71,7 @@ def test_the_first_rows_of_a_block_get_thumbnails() -> None:
 
 
 def test_no_tasks_are_no_items() -> None:
-    assert list(Items((), seeds_per_group=2, batch_size=4, thumbnail_rows=8)) == []
+    assert list(Items((), ItemShape(2, 2), seeds_per_group=2, thumbnail_rows=8)) == []
 
 
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=6), wanted=st.integers(0, 60))
