@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, shards: list[str]) -> Path:
     return run(tmp_path_factory.mktemp("cache") / "c.zarr", shards)
 
 
-def seen(shards: list[str], cache: Path, *, batch_size: int, epoch: int = 0, **settings: int) -> Digests:
+def seen(shards: list[str], cache: Path, *, batch_size: int, epoch: int = 0, **settings: Any) -> Digests:
     """Return the digest of every view that some loaders yield in an epoch, each checked against the cache."""
     world = settings.pop("world", 1)
     digests: Digests = {}
