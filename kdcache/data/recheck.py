@@ -14,7 +14,7 @@ from kdcache.data.cell_views import CellViews, render_cell
 from kdcache.data.committed import Snapshot, committed_seeds
 from kdcache.data.index import expand_shards, index_shard
 from kdcache.data.join import join_shards
-from kdcache.data.sampling import Look, all_looks, num_views, some_looks
+from kdcache.data.sampling import Look, looks_at, num_views
 from kdcache.data.shards import RawSample
 from kdcache.data.view_check import ViewCheck
 from kdcache.errors import ConfigError, MissingViewError, ViewMismatchError
@@ -114,13 +114,13 @@ def recheck(
     samples, seeds = joined_samples(shards, cache)
     total = num_views(samples, seeds)
     wanted = total if fraction is None else max(LEAST_VIEWS, round(fraction * total))
-    looks = all_looks(samples, seeds) if wanted >= total else some_looks(samples, seeds, wanted)
+    looks = looks_at(samples, seeds, wanted)
     report = RecheckReport(all_views=total, decoder=_differences(cache.manifest.about.decoder))
     check = ViewCheck(cache, allow_drift=True)
     with make_progress("render", total=min(wanted, total), unit="views", quiet=quiet) as progress:
         for look, raws, cell in rendered_looks(samples, looks, workers=workers):
             _compare(look, raws, cell, samples=samples, check=check, report=report)
-            progress.advance(max(1, len(look.rows)) * len(look.aug_seeds))
+            progress.advance(len(look.rows) * len(look.aug_seeds))
     if not allow_decoder_drift:
         report.demand_no_drift()
     return report

@@ -12,7 +12,7 @@ from kdcache.data.committed import Snapshot
 from kdcache.data.pairs import partners_of
 from kdcache.views.mix import MATCH_SEEDS
 
-__all__ = ["Look", "all_looks", "num_views", "some_looks"]
+__all__ = ["Look", "all_looks", "looks_at", "num_views", "some_looks"]
 
 _STREAM = 0x6B646361636865
 """Any fixed number: the same cache gives the same sample."""
@@ -38,6 +38,12 @@ def num_views(samples: CachedSamples, seeds: Snapshot) -> int:
     return sum(samples.cache.blocks[block].num_rows * len(some) for block, some in seeds.items())
 
 
+def looks_at(samples: CachedSamples, seeds: Snapshot, wanted: int) -> Iterator[Look]:
+    """Yield about ``wanted`` views, or all there are."""
+    is_all = wanted >= num_views(samples, seeds)
+    return all_looks(samples, seeds) if is_all else some_looks(samples, seeds, wanted)
+
+
 def all_looks(samples: CachedSamples, seeds: Snapshot) -> Iterator[Look]:
     """Yield every view once, block by block, and every bad sample."""
     for block, aug_seeds in seeds.items():
@@ -51,16 +57,16 @@ def all_looks(samples: CachedSamples, seeds: Snapshot) -> Iterator[Look]:
 
 
 def some_looks(samples: CachedSamples, seeds: Snapshot, wanted: int) -> Iterator[Look]:
-    """Yield ``wanted`` views, one out of each of so many equal parts; under a mixing policy whole pairs.
+    """Yield one view out of each of ``wanted`` equal parts; under a mixing policy a pair out of half as many.
 
     A part whose draw falls on a bad sample, or on one that the shards don't hold, gives nothing.
     """
     blocks = list(seeds)
     ends = list(accumulate(samples.cache.blocks[block].num_rows * len(seeds[block]) for block in blocks))
-    wanted = min(wanted, ends[-1])
-    words = np.random.Philox(key=_STREAM).random_raw(wanted).tolist()
+    num_parts = min(-(-wanted // samples.cell_size), ends[-1])
+    words = np.random.Philox(key=_STREAM).random_raw(num_parts).tolist()
     for part, word in enumerate(words):
-        first, stop = part * ends[-1] // wanted, (part + 1) * ends[-1] // wanted
+        first, stop = part * ends[-1] // num_parts, (part + 1) * ends[-1] // num_parts
         slot = first + word % (stop - first)
         place = bisect_right(ends, slot)
         block = blocks[place]

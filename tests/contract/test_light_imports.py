@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.source import ROOT
+
 HEAVY = ("torch", "torchvision", "timm", "webdataset", "zarr", "numpy", "pydantic", "rich")
 LIGHT_HOUSE = (
     "config.views",
@@ -74,3 +76,11 @@ def test_help_answers_soon() -> None:
         subprocess.run(command, check=True, capture_output=True, env=quiet)
         times.append(time.perf_counter() - start)
     assert min(times) < 1.5
+
+
+def test_verifying_objects_and_drawing_views_import_no_torch(tmp_path: Path) -> None:
+    store, shard = ROOT / "tests/golden/format-1", ROOT / "kdcache/demo/data/labelled-000.tar"
+    drawing = ("views", str(shard), "--policy", "light", "--size", "28", "--out", str(tmp_path / "a.png"))
+    for words in (("verify", str(store)), drawing):
+        assert not _loaded_by(_run_command(*words)) & {"torch", "torchvision", "timm", "webdataset"}
+    assert (tmp_path / "a.png").exists()

@@ -63,7 +63,7 @@ def test_mixed_views_are_compared_as_they_are_cached(tmp_path: Path, shards: lis
     report = recheck(shards, cache, fraction=None, quiet=True)
     # Seeds 0 to 3 share one matching, 4 and 5 another: each sample is decoded twice.
     assert (report.views, report.samples, report.drifted) == (294, 98, 0)
-    assert recheck(shards, cache, fraction=0.3, quiet=True).views >= 88
+    assert 80 <= recheck(shards, cache, fraction=0.3, quiet=True).views <= 88
 
 
 def test_one_other_byte_of_an_image_is_refused(cache: Cache, shards: list[str]) -> None:
