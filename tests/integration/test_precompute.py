@@ -177,6 +177,14 @@ def test_tuning_is_taken_from_the_cache_that_is_there(tmp_path: Path, shards: li
     assert (facts["batch_size"], facts["teacher_threads"]) == (6, 1)
 
 
+def test_other_tuning_is_pointed_out(
+    tmp_path: Path, shards: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    precompute(config_for(tmp_path / "c.zarr", shards[:1]), quiet=True)
+    precompute(config_for(tmp_path / "c.zarr", shards[:1], batch_size=4))
+    assert "was begun with batch_size 8 and goes on with 4" in capsys.readouterr().err
+
+
 def test_threads_are_given_back(tmp_path: Path, shards: list[str]) -> None:
     before = torch.get_num_threads()
     precompute(config_for(tmp_path / "c.zarr", shards, teacher_threads=before + 1), quiet=True)
