@@ -1,5 +1,6 @@
 """``kdcache train``: a student from cached targets, or from labels on the same views."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,12 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("-j", "--workers", type=int, help="Loader processes.  [default: 4]"),
     click.option("--threads", type=int, help="CPU threads of the student.  [default: cores - workers]"),
     click.option("--check-views", type=int, help="Check 1 view in N by digest.  [default: 64]"),
+    click.option(
+        "--allow-decoder-drift",
+        is_flag=True,
+        default=None,
+        help="Count views that a decoder rounds differently; don't stop.",
+    ),
     click.option("--checkpoint-interval", type=int, help="Steps between checkpoints.  [default: an epoch]"),
     click.option("--val-interval", type=int, help="Epochs between evaluations; 0: only at the end."),
     click.option("--log-interval", type=int, help="Steps between log lines.  [default: 50]"),
@@ -141,7 +148,8 @@ def command(
 
     config = TrainConfig.parse(_settings(shards, config_file, flags), where="kdcache train")
     report = describe(config) if dry_run else train(config, resume=resume)
-    click.echo(report.to_json() if as_json else report.to_text())
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one process speaks
+        click.echo(report.to_json() if as_json else report.to_text())
 
 
 def _settings(shards: Sequence[str], config_file: Path | None, flags: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class TrainConfig(Settings):
         seed: the run seed: order of the samples, initial weights, dropout.
         threads: CPU threads of the student, on a CPU; default the cores that the loader workers leave.
         check_views: one view in this many is checked by digest, after each worker's whole first batch.
+        allow_decoder_drift: count views that differ by a decoder's rounding instead of stopping at the first.
         checkpoint_interval: steps between checkpoints; default an epoch.
         val_interval: epochs between evaluations; 0 evaluates at the end only.
     """
@@ -95,6 +96,7 @@ class TrainConfig(Settings):
     workers: int = Field(default=4, ge=0)
     threads: Count | None = None
     check_views: Count = 64
+    allow_decoder_drift: bool = False
 
     checkpoint_interval: Count | None = None
     val_interval: int = Field(default=1, ge=0)

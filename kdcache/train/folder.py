@@ -23,6 +23,7 @@ _FREE = frozenset(
             "threads",
             "device",
             "check_views",
+            "allow_decoder_drift",
             "checkpoint_interval",
             "val_interval",
             "log_interval",

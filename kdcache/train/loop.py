@@ -141,6 +141,7 @@ def _log(session: Session) -> None:
             rows=rows,
             rows_without_targets=totals.rows_without_targets,
             views_checked=totals.views_checked,
+            views_drifted=totals.views_drifted,
             images_per_second=round(rows / max(now - session.last_log, 1e-9), 1),
         )
     session.last_log = now

@@ -24,7 +24,8 @@ class TrainReport:
     Attributes:
         out: the run's folder; ``weights`` is the file in it that timm loads.
         samples: views that the student was trained on.
-        views_checked: views whose pixels were compared with the cache's digest, all of them equal.
+        views_checked: views whose pixels were compared with the cache's digest.
+        views_drifted: those that differ by a decoder's rounding, where that is allowed; all others are equal.
         rows_without_targets: views for which the cache has no targets.
         cache_id: content id of the cache; equal caches have equal ids.
         teacher_calls: always 0: training has no way to call a teacher.
@@ -46,8 +47,15 @@ class TrainReport:
     resumed_from_step: int | None
     seconds: float
     evaluation: EvalReport | None
+    views_drifted: int = 0
     teacher_calls: int = 0
     teacher_modules: tuple[str, ...] = ()
+
+    @property
+    def _equality(self) -> str:
+        if not self.views_drifted:
+            return "all equal"
+        return f"{self.views_drifted:,} differ by a decoder's rounding (allowed)"
 
     @property
     def proof(self) -> str:
@@ -70,7 +78,7 @@ class TrainReport:
         rows = [
             ("student", self.student),
             ("steps", f"{self.steps:,} ({self.epochs:,.2f} epochs, {self.samples:,} views)"),
-            ("views checked", f"{self.views_checked:,} by pixel digest, all equal"),
+            ("views checked", f"{self.views_checked:,} by pixel digest, {self._equality}"),
             ("without targets", f"{self.rows_without_targets:,} views"),
             ("teacher calls", f"{self.teacher_calls} ({self.proof})"),
             ("cache", f"{self.cache} ({self.cache_id[:19]})"),

@@ -188,6 +188,7 @@ def _report(
         epochs=session.plan.epochs,
         samples=totals.views,
         views_checked=totals.views_checked,
+        views_drifted=totals.views_drifted,
         rows_without_targets=totals.rows_without_targets,
         cache=cache.url,
         cache_id=cache.content_id(),

@@ -31,6 +31,7 @@ class Totals:
     views: int = 0
     views_checked: int = 0
     rows_without_targets: int = 0
+    views_drifted: int = 0
 
     def of_all(self, world: World, device: torch.device) -> Self:
         """Return the sums over all processes; every one of them must call it."""

@@ -91,6 +91,7 @@ def prepare(
         world=world.size,
         rank=world.rank,
         check_views=config.check_views,
+        allow_decoder_drift=config.allow_decoder_drift,
         pin_memory=pin_memory,
         snapshot=snapshot,
     )

@@ -77,6 +77,7 @@ def _count(
         session.totals.rows_without_targets += rows - int(num_valid)
     session.totals.views += rows
     session.totals.views_checked += batch.num_checked
+    session.totals.views_drifted += batch.num_drifted
 
 
 def _averaged(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:

@@ -67,6 +67,7 @@ def open_validation(
         world=world.size,
         rank=world.rank,
         check_views=config.check_views,
+        allow_decoder_drift=config.allow_decoder_drift,
         num_classes=student.num_classes,
     )
     size = (loader.policy.height, loader.policy.width)

@@ -27,8 +27,11 @@ __all__ = ["formula_logits", "make_real_cache"]
 
 def formula_logits(view_3HW: NDArray[np.uint8], num_classes: int) -> Float32:
     """Return logits (C,) that depend on the pixels, in quarters."""
-    means_C = view_3HW.reshape(-1)[: num_classes * 16].reshape(num_classes, 16).astype(np.float32).mean(axis=1)
-    return np.round(means_C / 8.0).astype(np.float32) / 4.0
+    means_C = (
+        view_3HW.reshape(-1)[: num_classes * 16].reshape(num_classes, 16).astype(np.float32).mean(axis=1)
+    )
+    logits_C: Float32 = (np.round(means_C / 8.0) / 4.0).astype(np.float32)
+    return logits_C
 
 
 def make_real_cache(
@@ -66,7 +69,9 @@ def make_real_cache(
     return path
 
 
-def _write_block(writer: CacheWriter, block: Block, reader: ShardReader, groups: Sequence[int] | None) -> None:
+def _write_block(
+    writer: CacheWriter, block: Block, reader: ShardReader, groups: Sequence[int] | None
+) -> None:
     identity = writer.manifest.identity
     raws = [reader.read(block.first + row) for row in range(block.num_rows)]
     table = SampleTable(
@@ -83,7 +88,9 @@ def _write_block(writer: CacheWriter, block: Block, reader: ShardReader, groups:
         _write_group(writer, block, group, views_GN)
 
 
-def _views_of(table: SampleTable, images: Sequence[object], seed: int, policy: ViewPolicy) -> NDArray[np.uint8]:
+def _views_of(
+    table: SampleTable, images: Sequence[object], seed: int, policy: ViewPolicy
+) -> NDArray[np.uint8]:
     views = np.stack(
         [render_views(key, image, [seed], policy)[0] for key, image in zip(table.keys, images, strict=True)]  # type: ignore[arg-type]
     )
@@ -97,10 +104,15 @@ def _views_of(table: SampleTable, images: Sequence[object], seed: int, policy: V
     return mixed
 
 
-def _write_group(writer: CacheWriter, block: Block, group: int, views_GN: Sequence[NDArray[np.uint8]]) -> None:
+def _write_group(
+    writer: CacheWriter, block: Block, group: int, views_GN: Sequence[NDArray[np.uint8]]
+) -> None:
     identity, entry = writer.manifest.identity, writer.manifest.identity.teachers["formula"]
     shape = (len(views_GN), identity.rows_per_block)
-    digests_GR, thumbnails = np.zeros(shape, dtype=np.uint32), np.zeros((len(views_GN), 8, 8, 8, 3), dtype=np.uint8)
+    digests_GR, thumbnails = (
+        np.zeros(shape, dtype=np.uint32),
+        np.zeros((len(views_GN), 8, 8, 8, 3), dtype=np.uint8),
+    )
     planes = empty_planes(shape, encoding=entry.encoding, top_k=entry.top_k, num_classes=entry.num_classes)
     for offset, views in enumerate(views_GN):
         digests_GR[offset, : len(views)] = [view_digest(view) for view in views]

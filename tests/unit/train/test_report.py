@@ -44,6 +44,12 @@ def test_people_read_the_figures_in_a_few_lines() -> None:
     assert "70 by pixel digest, all equal" in text
 
 
+def test_views_that_drifted_are_said() -> None:
+    assert (
+        "70 by pixel digest, 3 differ by a decoder's rounding (allowed)" in _report(views_drifted=3).to_text()
+    )
+
+
 def test_a_run_without_validation_has_no_line_for_it() -> None:
     assert "validation" not in _report(evaluation=None).to_text()
 
