@@ -18,6 +18,9 @@ from kdcache.store.tables import SampleTable
 
 __all__ = ["CachedSamples"]
 
+_SHARDS_OPEN = 64
+"""A reader that is dropped closes its file: a data set may have more shards than a process may open files."""
+
 
 class CachedSamples:
     """Reads samples by (block, row), and refuses one whose key, bytes or label changed.
@@ -39,9 +42,11 @@ class CachedSamples:
         self._open()
 
     def _open(self) -> None:
-        num_classes = self.cache.identity.num_classes
-        self._readers = [ShardReader(index, num_classes=num_classes) for index in self._indexes]
+        self._readers = lru_cache(maxsize=_SHARDS_OPEN)(self._reader_of)
         self._tables = lru_cache(maxsize=self._blocks_kept)(self.cache.samples)
+
+    def _reader_of(self, shard: int) -> ShardReader:
+        return ShardReader(self._indexes[shard], num_classes=self.cache.identity.num_classes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
@@ -86,7 +91,7 @@ class CachedSamples:
             ShardError: the shard got shorter, or the label is no class.
         """
         shard, shard_row = self._sources[block].place(row)
-        raw, table = self._readers[shard].read(shard_row), self.table(block)
+        raw, table = self._readers(shard).read(shard_row), self.table(block)
         if raw.key != table.keys[row]:
             raise ManifestMismatchError(self._changed(block, row, f"its key is {raw.key!r} there"))
         if sample_digest(raw.encoded) != int(table.digests[row]):

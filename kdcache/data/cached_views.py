@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_samples import CachedSamples
@@ -27,6 +27,8 @@ from kdcache.views.mix import ONE, MixParams, mix_pair, mix_params
 
 __all__ = ["CachedViews"]
 
+_Place = tuple[int, int, int]
+
 
 class CachedViews:
     """Makes batches out of places in a cache; one lives in each loader worker.
@@ -45,7 +47,7 @@ class CachedViews:
         teachers: Sequence[str],
         check_views: int,
         allow_decoder_drift: bool = False,
-        blocks_kept: int = 64,
+        blocks_kept: int = 4,
     ) -> None:
         self.cache, self.teachers = cache, tuple(teachers)
         self._indexes, self._sources, self._usable = tuple(indexes), dict(sources), dict(usable)
@@ -71,8 +73,13 @@ class CachedViews:
         self.__dict__.update(state)
         self._open()
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that the given shards hold, finished or not."""
+        return tuple(self._sources)
+
     def keep_blocks(self, count: int) -> None:
-        """Keep the samples and targets of so many blocks at hand."""
+        """Keep the samples and targets of at least so many blocks at hand."""
         if count > self._blocks_kept:
             self._blocks_kept = count
             self._open()
@@ -118,7 +125,7 @@ class CachedViews:
             )
         )
         images = np.empty((len(places), 3, self._policy.height, self._policy.width), dtype=np.uint8)
-        raws = [self._render(place, images[i]) for i, place in enumerate(places)]
+        raws = self._render(places, images)
         labels_B = torch.tensor([raw.label for raw in raws], dtype=torch.int64)
         mixed = self._mix(images, places, labels_B) if self.cell_size == 2 else {}
         due = self._view_check.due(len(places))
@@ -134,15 +141,21 @@ class CachedViews:
             **mixed,
         )
 
-    def _render(self, place: tuple[int, int, int], out_3HW: NDArray[np.uint8]) -> RawSample:
-        block, row, aug_seed = place
-        raw = self._samples.read(block, row)
-        image: Image.Image = decode_for(self._policy, raw.encoded, where=self._samples.where(block, row))
-        out_3HW[:] = render_views(raw.key, image, [aug_seed], self._policy)[0]
-        return raw
+    def _render(self, places: Sequence[_Place], images: NDArray[np.uint8]) -> list[RawSample]:
+        """Fill ``images``, decoding once what stands together; return the sample of each."""
+        raws: list[RawSample] = []
+        for (block, row), run in groupby(places, key=lambda place: place[:2]):
+            aug_seeds = [aug_seed for _, _, aug_seed in run]
+            raw = self._samples.read(block, row)
+            image = decode_for(self._policy, raw.encoded, where=self._samples.where(block, row))
+            images[len(raws) : len(raws) + len(aug_seeds)] = render_views(
+                raw.key, image, aug_seeds, self._policy
+            )
+            raws += [raw] * len(aug_seeds)
+        return raws
 
     def _mix(
-        self, images: NDArray[np.uint8], places: Sequence[tuple[int, int, int]], labels_B: torch.Tensor
+        self, images: NDArray[np.uint8], places: Sequence[_Place], labels_B: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Mix the pairs of a micro-batch in place; return the weights of the labels."""
         lam_B = torch.ones(len(places))
@@ -160,7 +173,7 @@ class CachedViews:
                 partner_labels_B[i], partner_labels_B[j] = labels_B[j], labels_B[i]
         return {"lam_B": lam_B, "partner_labels_B": partner_labels_B}
 
-    def _check(self, view_3HW: NDArray[np.uint8], key: str, place: tuple[int, int, int]) -> bool:
+    def _check(self, view_3HW: NDArray[np.uint8], key: str, place: _Place) -> bool:
         block, row, aug_seed = place
         where = self._samples.where(block, row)
         return self._view_check.check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)

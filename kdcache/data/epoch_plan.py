@@ -1,8 +1,9 @@
 """The order of one pass over the data: pure, and the same for any number of workers and ranks.
 
-Blocks are shuffled and grouped into shuffle windows; windows are dealt to lanes; a lane walks through its
-windows, the cells of each in random order. Micro-batches are taken from the lanes in turn, so a worker that
-serves some of the lanes reads some of the blocks, and has only a few of them open.
+Blocks are shuffled and grouped into shuffle windows; the rows of a window are visited in random order. One
+window after the other they make the pass, which is cut into equal lanes at micro-batch borders. Micro-batch m
+comes from lane m mod L: so a worker that serves some of the lanes reads their blocks only (two neighbouring
+lanes may share a window), and has only a few of them open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdcache.data.cells import CellSource, Rows
 from kdcache.data.orders import Purpose, permutation
@@ -23,12 +23,11 @@ __all__ = [
     "MicroBatch",
     "PlanSettings",
     "choose_seed",
+    "seed_runs",
 ]
 
 DEFAULT_LANES = 48
 DEFAULT_SHUFFLE_WINDOW = 4096
-
-_LEFTOVERS = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,10 @@ class PlanSettings:
 
     Attributes:
         run_seed: orders blocks, cells and seeds.
-        batch_size: rows of a micro-batch; even under a mixing policy.
+        batch_size: rows of a micro-batch; it must hold whole cells under every view of a decode.
         lanes: at most so many windows are open at a time.
         shuffle_window: samples that are shuffled among each other, at least; whole blocks are taken.
+        views_per_decode: r, so many consecutive seeds of a sample come together; a pass is r times as long.
         drop_last: whether the rows that fill no micro-batch are left out of this pass.
     """
 
@@ -47,6 +47,7 @@ class PlanSettings:
     batch_size: int
     lanes: int = DEFAULT_LANES
     shuffle_window: int = DEFAULT_SHUFFLE_WINDOW
+    views_per_decode: int = 1
     drop_last: bool = True
 
 
@@ -61,6 +62,20 @@ class MicroBatch:
     def __len__(self) -> int:
         """Return B."""
         return len(self.blocks_B)
+
+
+def seed_runs(seeds: Sequence[int], views_per_decode: int) -> tuple[int, ...]:
+    """Return the first seed of every run of r consecutive seeds that starts at a multiple of r.
+
+    >>> seed_runs([0, 1, 2, 3, 6, 7, 8], 2)
+    (0, 2, 6)
+    """
+    known = set(seeds)
+    return tuple(
+        seed
+        for seed in sorted(known)
+        if seed % views_per_decode == 0 and known.issuperset(range(seed, seed + views_per_decode))
+    )
 
 
 def choose_seed(seeds: Sequence[int], *, run_seed: int, epoch: int, block: int) -> int:
@@ -78,8 +93,8 @@ class EpochPlan:
 
     Attributes:
         num_batches: M, micro-batches of the pass over all ranks.
-        aug_seeds: the augmentation seed of each block.
-        blocks_open: how many blocks are in use at a time, at most: what readers should keep at hand.
+        num_lanes: L, the lanes in use.
+        aug_seeds: the (first) augmentation seed of each block.
     """
 
     def __init__(
@@ -90,122 +105,134 @@ class EpochPlan:
         *,
         epoch: int,
     ) -> None:
-        if settings.batch_size % cells.cell_size:
-            raise ConfigError(
-                f"batch size {settings.batch_size}: the cache's policy mixes pairs, which stay together; "
-                "choose an even batch size"
-            )
-        self._cells, self._settings, self._epoch = cells, settings, epoch
-        self.aug_seeds = {
-            block: choose_seed(seeds[block], run_seed=settings.run_seed, epoch=epoch, block=block)
-            for block in sorted(seeds)
-            if seeds[block]
-        }
-        self._windows, self._sizes = self._make_windows()
-        self._num_lanes = max(1, min(settings.lanes, len(self._windows)))
-        self._starts = [self._lane_starts(lane) for lane in range(self._num_lanes)]
-        self._turns_M2 = self._take_turns()
-        self.num_batches = len(self._turns_M2) + self._num_leftover_batches()
-        widest = max((len(window) for window in self._windows), default=1)
-        self.blocks_open = self._num_lanes * 2 * widest
-        self._window_cells = lru_cache(maxsize=2 * self._num_lanes)(self._shuffled_window)
-        self._leftover_rows = lru_cache(maxsize=1)(self._collect_leftovers)
+        """Plan epoch ``epoch`` over the blocks of ``seeds``, each under some of the seeds given for it.
 
-    @property
-    def num_lanes(self) -> int:
-        """L, the lanes in use."""
-        return self._num_lanes
+        Raises:
+            ConfigError: micro-batches cannot hold whole cells.
+        """
+        self._cells, self._settings, self._epoch = cells, settings, epoch
+        self._cell_rows = _rows_of_a_cell(cells, settings)
+        self.aug_seeds = {
+            block: choose_seed(runs, run_seed=settings.run_seed, epoch=epoch, block=block)
+            for block in sorted(seeds)
+            if (runs := seed_runs(seeds[block], settings.views_per_decode))
+        }
+        self._windows, counts_W2 = self._make_windows()
+        self._has_odd_single = counts_W2[:, 1] % 2 == 1
+        self._starts = np.concatenate([[0], np.cumsum(counts_W2[:, 0] + counts_W2[:, 1] // 2)])
+        self._cells_per_batch = settings.batch_size // self._cell_rows
+        self.num_lanes = max(1, min(settings.lanes, len(self._windows)))
+        self._turns = int(self._starts[-1]) // self._cells_per_batch
+        self.num_batches = self._turns + self._num_leftover_batches()
+        self._window_cells = lru_cache(maxsize=2 * self.num_lanes)(self._shuffled_window)
+        self._leftover_rows = lru_cache(maxsize=1)(self._collect_leftovers)
 
     def batches_per_rank(self, world: int) -> int:
         """Return the steps of each rank: equal, so up to world - 1 micro-batches are left out."""
         return self.num_batches // world
 
+    def blocks_open(self, readers: int) -> int:
+        """Return how many blocks one of ``readers`` processes should keep at hand to read each only once."""
+        served = self.num_lanes // readers if self.num_lanes % readers == 0 else self.num_lanes
+        return 2 * served * max((len(window) for window in self._windows), default=1)
+
     def batch(self, number: int) -> MicroBatch:
         """Return micro-batch ``number`` in [0, num_batches)."""
-        size = self._settings.batch_size
-        if number >= len(self._turns_M2):
-            first = (number - len(self._turns_M2)) * size
-            return _as_batch(self._leftover_rows()[first : first + size])
-        lane, turn = self._turns_M2[number]
-        per_batch = size // self._cells.cell_size
-        return _as_batch(self._lane_cells(int(lane), int(turn) * per_batch, per_batch).reshape(-1, 3))
+        if number >= self._turns:
+            first = (number - self._turns) * self._settings.batch_size
+            return _as_batch(self._leftover_rows()[first : first + self._settings.batch_size])
+        turn, lane = divmod(number, self.num_lanes)
+        first = (self._first_turn(lane) + turn) * self._cells_per_batch
+        return _as_batch(self._cells_from(first, self._cells_per_batch).reshape(-1, 3))
 
-    def _make_windows(self) -> tuple[list[list[int]], list[int]]:
-        """Group shuffled blocks into windows; return them with the main cells that each holds."""
+    def _first_turn(self, lane: int) -> int:
+        """Return where a lane starts: the turns are dealt evenly, and the first lanes take one more."""
+        each, more = divmod(self._turns, self.num_lanes)
+        return lane * each + min(lane, more)
+
+    def _make_windows(self) -> tuple[list[list[int]], Rows]:
+        """Group shuffled blocks into windows; return them with the (main cells, singles) of each, int64 (W, 2)."""
         blocks = np.array(list(self.aug_seeds), dtype=np.int64)
         order = permutation(Purpose.BLOCKS, len(blocks), self._settings.run_seed, self._epoch)
         windows: list[list[int]] = []
-        sizes: list[int] = []
-        wanted = self._settings.shuffle_window // self._cells.cell_size
+        counts: list[list[int]] = []
         for block in blocks[order].tolist():
-            count = self._cells.counts(block, self.aug_seeds[block])[0]
-            if not windows or sizes[-1] >= wanted:
+            main, singles = self._cells.counts(block, self.aug_seeds[block])
+            if not windows or counts[-1][0] * self._cells.cell_size >= self._settings.shuffle_window:
                 windows.append([])
-                sizes.append(0)
+                counts.append([0, 0])
             windows[-1].append(block)
-            sizes[-1] += count
-        return windows, sizes
-
-    def _lane_starts(self, lane: int) -> NDArray[np.int64]:
-        """Return where each window of a lane starts among the lane's main cells, and where the lane ends."""
-        return np.concatenate([[0], np.cumsum(self._sizes[lane :: self._num_lanes])]).astype(np.int64)
-
-    def _take_turns(self) -> NDArray[np.int64]:
-        """Return (lane, number within the lane) of every full micro-batch, lanes in turn, int64 (M, 2)."""
-        per_batch = self._settings.batch_size // self._cells.cell_size
-        turns_L = [int(starts[-1]) // per_batch for starts in self._starts]
-        lanes_M = np.repeat(np.arange(self._num_lanes), turns_L)
-        numbers_M = np.concatenate([np.arange(count) for count in turns_L])
-        return np.stack([lanes_M, numbers_M], axis=1)[np.lexsort((lanes_M, numbers_M))]
+            counts[-1][0] += main
+            counts[-1][1] += singles
+        return windows, np.array(counts, dtype=np.int64).reshape(-1, 2)
 
     def _num_leftover_batches(self) -> int:
         size = self._settings.batch_size
-        singles = sum(self._cells.counts(block, seed)[1] for block, seed in self.aug_seeds.items())
-        main = sum(int(starts[-1]) % (size // self._cells.cell_size) for starts in self._starts)
-        rows = main * self._cells.cell_size + singles
+        rest = int(self._starts[-1]) - self._turns * self._cells_per_batch
+        rows = rest * self._cell_rows + int(self._has_odd_single.sum()) * self._settings.views_per_decode
         return rows // size if self._settings.drop_last else -(-rows // size)
 
-    def _lane_cells(self, lane: int, first: int, count: int) -> Rows:
-        """Return main cells [first, first + count) of a lane as (count, cell size, 3)."""
-        starts, parts = self._starts[lane], []
-        window = int(np.searchsorted(starts, first, side="right")) - 1
+    def _cells_from(self, first: int, count: int) -> Rows:
+        """Return main cells [first, first + count) of the pass as (count, rows of a cell, 3)."""
+        parts = [np.empty((0, self._cell_rows, 3), dtype=np.int64)]
+        window = int(np.searchsorted(self._starts, first, side="right")) - 1
         while count > 0:
-            inside = first - int(starts[window])
-            part = self._window_cells(lane + window * self._num_lanes)[inside : inside + count]
+            inside = first - int(self._starts[window])
+            part = self._window_cells(window)[inside : inside + count]
             parts.append(part)
             first, count, window = first + len(part), count - len(part), window + 1
         return np.concatenate(parts)
 
     def _shuffled_window(self, window: int) -> Rows:
-        """Return the main cells of a window in the order of training, as (N, cell size, 3)."""
+        """Return the cells of a window in the order of training, as (N, rows of a cell, 3).
+
+        Two singles share a cell as a pair does, although nothing mixes them.
+        """
+        seeds = self.aug_seeds
+        main = [self._views(self._cells.cells(b, seeds[b]).main, b) for b in self._windows[window]]
+        singles = self._singles(window)
+        shared = singles[: len(singles) // 2 * 2].reshape(-1, self._cell_rows, 3)
+        return self._shuffled(Purpose.CELLS, np.concatenate([*main, shared]), window)
+
+    def _singles(self, window: int) -> Rows:
+        """Return the views of a window's singles, as (S, r, 3)."""
+        seeds = self.aug_seeds
         parts = [
-            _labelled(self._cells.cells(block, self.aug_seeds[block]).main, block, self.aug_seeds[block])
-            for block in self._windows[window]
+            self._views(self._cells.cells(b, seeds[b]).singles[:, None], b)
+            for b in self._windows[window]
+            if self._cells.counts(b, seeds[b])[1]
         ]
-        cells = np.concatenate(parts)
-        return cells[permutation(Purpose.CELLS, len(cells), self._settings.run_seed, self._epoch, window)]
+        if not parts:
+            return np.empty((0, self._settings.views_per_decode, 3), dtype=np.int64)
+        # In random order: the odd one may fill no micro-batch, and must not be the same in every pass.
+        return self._shuffled(Purpose.SINGLES, np.concatenate(parts), window)
 
     def _collect_leftovers(self) -> Rows:
-        """Return the rows that no full micro-batch of a lane takes, pairs first, as (N, 3)."""
-        per_batch = self._settings.batch_size // self._cells.cell_size
-        pairs = []
-        for lane, starts in enumerate(self._starts):
-            rest = int(starts[-1]) % per_batch
-            if rest:
-                pairs.append(self._lane_cells(lane, int(starts[-1]) - rest, rest).reshape(-1, 3))
-        singles = [
-            _labelled(self._cells.cells(block, seed).singles[:, None], block, seed).reshape(-1, 3)
-            for block, seed in self.aug_seeds.items()
-            if self._cells.counts(block, seed)[1]
-        ]
-        return np.concatenate([*pairs, *singles]) if pairs or singles else np.empty((0, 3), dtype=np.int64)
+        """Return the rows that no full micro-batch takes, pairs first, as (N, 3)."""
+        first = self._turns * self._cells_per_batch
+        main = self._cells_from(first, int(self._starts[-1]) - first)
+        odd = [self._singles(window)[-1] for window in np.flatnonzero(self._has_odd_single).tolist()]
+        return np.concatenate([main.reshape(-1, 3), *odd])
+
+    def _shuffled(self, purpose: Purpose, cells: Rows, window: int) -> Rows:
+        return cells[permutation(purpose, len(cells), self._settings.run_seed, self._epoch, window)]
+
+    def _views(self, rows: Rows, block: int) -> Rows:
+        """Return rows (N, cell size) as views, (N, cell size * r, 3): block, row and seed."""
+        seeds = self.aug_seeds[block] + np.arange(self._settings.views_per_decode)
+        views = np.empty((*rows.shape, len(seeds), 3), dtype=np.int64)
+        views[..., 0], views[..., 1], views[..., 2] = block, rows[..., None], seeds
+        return views.reshape(len(rows), rows.shape[1] * len(seeds), 3)
 
 
-def _labelled(rows: Rows, block: int, aug_seed: int) -> Rows:
-    """Return rows (N, cell size) with block and seed beside them, (N, cell size, 3)."""
-    labelled = np.empty((*rows.shape, 3), dtype=np.int64)
-    labelled[..., 0], labelled[..., 1], labelled[..., 2] = block, rows, aug_seed
-    return labelled
+def _rows_of_a_cell(cells: CellSource, settings: PlanSettings) -> int:
+    if settings.batch_size % (rows := cells.cell_size * settings.views_per_decode):
+        pairs = "the cache's policy mixes pairs, which stay together" if cells.cell_size == 2 else ""
+        views = f"{settings.views_per_decode} views of a sample stay together"
+        reasons = [pairs] * bool(pairs) + [views] * (settings.views_per_decode > 1)
+        what = "an even batch size" if rows == 2 else f"a multiple of {rows}"
+        raise ConfigError(f"batch size {settings.batch_size}: {', and '.join(reasons)}; choose {what}")
+    return rows
 
 
 def _as_batch(rows_B3: Rows) -> MicroBatch:

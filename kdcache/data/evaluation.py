@@ -7,15 +7,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from kdcache.config.views import ViewPolicy
 from kdcache.data.batch import DistillBatch
+from kdcache.data.cached_views import CachedViews
+from kdcache.data.committed import Snapshot
 from kdcache.data.epoch_plan import MicroBatch
 from kdcache.data.index import ShardIndex, expand_shards, index_shard
-from kdcache.data.loader import joined_views
+from kdcache.data.joined import joined_views
+from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.data.shards import RawSample, ShardReader
-from kdcache.errors import BadImageError, ConfigError
+from kdcache.errors import BadImageError, ConfigError, MissingViewError
 from kdcache.store.reader import Cache, open_cache
 from kdcache.views import decode_for, render_views
 
@@ -33,17 +37,23 @@ class EvalLoader:
 
     def __init__(
         self,
-        batches: Dataset[DistillBatch],
+        batches: Dataset[Outcome],
         numbers: range,
         *,
         num_samples: int,
         policy: ViewPolicy,
         cache: Cache | None,
         num_workers: int,
+        pin_memory: bool,
     ) -> None:
         self.num_samples, self.policy, self.cache = num_samples, policy, cache
         self._loader: DataLoader[Any] = DataLoader(
-            batches, batch_size=None, sampler=numbers, num_workers=num_workers
+            batches,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # else every pass would move torch's global random state
         )
         self._numbers = numbers
 
@@ -52,25 +62,28 @@ class EvalLoader:
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[DistillBatch]:
-        """Yield the batches; the last one may be smaller."""
-        return iter(self._loader)
+        """Yield the batches; the last one may be smaller.
+
+        Raises:
+            StoreError: a sample or a view is not the cache's.
+            ShardError: a shard or, if that is asked for, an image cannot be read.
+        """
+        return demanded(iter(self._loader))
 
 
-class _CachedBatches(Dataset[DistillBatch]):
+class _CachedBatches(Dataset[Outcome]):
     """Batches of a cache's good samples, under aug_seed 0."""
 
-    def __init__(self, views: Any, places_N2: np.ndarray[Any, Any], batch_size: int) -> None:
+    def __init__(self, views: CachedViews, places_N2: NDArray[np.int64], batch_size: int) -> None:
         self._views, self._places_N2, self._size = views, places_N2, batch_size
 
-    def __getitem__(self, number: int) -> DistillBatch:
+    def __getitem__(self, number: int) -> Outcome:
         part = self._places_N2[number * self._size : (number + 1) * self._size]
-        batch: DistillBatch = self._views.batch(
-            MicroBatch(part[:, 0].copy(), part[:, 1].copy(), np.zeros(len(part), dtype=np.int64))
-        )
-        return batch
+        seeds = np.zeros(len(part), dtype=np.int64)
+        return outcome(lambda: self._views.batch(MicroBatch(part[:, 0].copy(), part[:, 1].copy(), seeds)))
 
 
-class _PlainBatches(Dataset[DistillBatch]):
+class _PlainBatches(Dataset[Outcome]):
     """Batches of whatever is in the shards; bad images are left out or refused."""
 
     def __init__(
@@ -81,11 +94,15 @@ class _PlainBatches(Dataset[DistillBatch]):
         on_bad_sample: Literal["skip", "fail"],
         num_classes: int | None,
     ) -> None:
-        self._readers = [ShardReader(index, num_classes=num_classes) for index in indexes]
+        self._indexes, self._num_classes = tuple(indexes), num_classes
+        self._reader = ShardReader(indexes[0], num_classes=num_classes)
         self._ends = np.cumsum([len(index) for index in indexes])
         self._policy, self._size, self._on_bad_sample = policy, batch_size, on_bad_sample
 
-    def __getitem__(self, number: int) -> DistillBatch:
+    def __getitem__(self, number: int) -> Outcome:
+        return outcome(lambda: self._batch(number))
+
+    def _batch(self, number: int) -> DistillBatch:
         rows = range(number * self._size, min((number + 1) * self._size, int(self._ends[-1])))
         views = [view for row in rows if (view := self._view(row)) is not None]
         shape = (0, 3, self._policy.height, self._policy.width)
@@ -98,9 +115,9 @@ class _PlainBatches(Dataset[DistillBatch]):
             aug_seeds_B=torch.zeros(len(views), dtype=torch.int64),
         )
 
-    def _view(self, row: int) -> tuple[RawSample, np.ndarray[Any, Any]] | None:
+    def _view(self, row: int) -> tuple[RawSample, NDArray[np.uint8]] | None:
         shard = int(np.searchsorted(self._ends, row, side="right"))
-        reader = self._readers[shard]
+        reader = self._reader_of(self._indexes[shard])
         raw = reader.read(row - (int(self._ends[shard - 1]) if shard else 0))
         try:
             image = decode_for(self._policy, raw.encoded, where=f"{reader.index.url}: {raw.key}")
@@ -109,6 +126,12 @@ class _PlainBatches(Dataset[DistillBatch]):
                 raise
             return None
         return raw, render_views(raw.key, image, [0], self._policy)[0]
+
+    def _reader_of(self, index: ShardIndex) -> ShardReader:
+        """Keep one shard open at a time; samples come in order."""
+        if self._reader.index is not index:
+            self._reader = ShardReader(index, num_classes=self._num_classes)
+        return self._reader
 
 
 def eval_loader(
@@ -125,6 +148,7 @@ def eval_loader(
     on_bad_sample: Literal["skip", "fail"] = "skip",
     num_classes: int | None = None,
     allow_decoder_drift: bool = False,
+    pin_memory: bool = False,
 ) -> EvalLoader:
     """Return a loader for evaluation.
 
@@ -135,6 +159,7 @@ def eval_loader(
         ConfigError: none or both of them are given, or the cache's policy mixes samples.
         ShardError: a shard is broken, or a label is no class.
         ManifestMismatchError: the shards are not those of the cache.
+        MissingViewError: the cache does not hold all of these shards under aug_seed 0.
     """
     if (policy is None) == (cache is None):
         raise ConfigError(
@@ -145,9 +170,7 @@ def eval_loader(
         assert policy is not None
         indexes = [index_shard(url) for url in expand_shards(patterns)]
         num_samples = sum(len(index) for index in indexes)
-        batches: Dataset[DistillBatch] = _PlainBatches(
-            indexes, policy, batch_size, on_bad_sample, num_classes
-        )
+        batches: Dataset[Outcome] = _PlainBatches(indexes, policy, batch_size, on_bad_sample, num_classes)
         opened = None
     else:
         opened = cache if isinstance(cache, Cache) else open_cache(cache)
@@ -161,10 +184,29 @@ def eval_loader(
             check_views=check_views,
             allow_decoder_drift=allow_decoder_drift,
         )
+        _demand_all(views, seeds, opened)
         places = [(block, row) for block in seeds for row in views.cells(block, 0).main[:, 0].tolist()]
         num_samples = len(places)
         batches = _CachedBatches(views, np.array(places, dtype=np.int64).reshape(-1, 2), batch_size)
     numbers = range(rank, math.ceil(num_samples / batch_size), world)
     return EvalLoader(
-        batches, numbers, num_samples=num_samples, policy=policy, cache=opened, num_workers=num_workers
+        batches,
+        numbers,
+        num_samples=num_samples,
+        policy=policy,
+        cache=opened,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
     )
+
+
+def _demand_all(views: CachedViews, seeds: Snapshot, cache: Cache) -> None:
+    """An evaluation of a part would look like one of the whole."""
+    missing = [block for block in views.blocks if 0 not in seeds.get(block, ())]
+    if missing:
+        block = cache.blocks[missing[0]]
+        raise MissingViewError(
+            f"the cache {cache.url} lacks aug_seed 0 of {len(missing)} of the {len(views.blocks)} blocks of these "
+            f"shards, the first is block {block.index} of {cache.identity.shards[block.shard].name}; finish kdcache "
+            "precompute, then evaluate"
+        )

@@ -5,6 +5,7 @@ memory stays constant in the number of samples and a second run reads no headers
 """
 
 import glob
+import logging
 import mmap
 import os
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from kdcache.errors import ConfigError, ShardError
 
 __all__ = ["ShardIndex", "expand_shards", "index_shard"]
 
+_log = logging.getLogger(__name__)
+
 
 class ShardIndex:
     """Where the samples of one shard are.
@@ -32,11 +35,10 @@ class ShardIndex:
         digest: sha256 over key, extension and size of all members (``kdcache.digest.shard_digest``).
     """
 
-    def __init__(self, url: str, path: Path, contents: IndexContents) -> None:
+    def __init__(self, url: str, contents: IndexContents) -> None:
         self.url = url
         self.name = Path(url).name
         self.digest = contents.digest
-        self._path = path
         self._contents = contents
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,7 +89,7 @@ def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
     """
     shards: list[str] = []
     for pattern in patterns:
-        for url in braceexpand.braceexpand(pattern, escape=True):
+        for url in _braces(pattern):
             shards.extend(_local_matches(url))
     if not shards:
         raise ConfigError("no shard is named; give at least one, as in 'train-{0000..0127}.tar'")
@@ -105,19 +107,28 @@ def index_shard(url: str) -> ShardIndex:
     path = _index_path(url)
     contents = read_index_file(path)
     if contents is None or contents.stamp != stamp:
-        contents = _build(url, stamp)
+        contents = _kept(path, _build(url, stamp))
+    return ShardIndex(url, contents)
+
+
+def _kept(path: Path, contents: IndexContents) -> IndexContents:
+    """Write the index down and map it; where the folder is not ours to write to, go on from memory."""
+    try:
         write_index_file(path, contents)
-        contents = read_index_file(path) or contents
-    return ShardIndex(url, path, contents)
+    except OSError as error:
+        _log.warning("cannot keep the index of a shard in %s (%s); set KDCACHE_HOME", path, error.strerror)
+    return read_index_file(path) or contents
 
 
 def _build(url: str, stamp: list[int]) -> IndexContents:
     grouper = SampleGrouper(where=url)
-    with Path(url).open("rb") as file:
-        if not stamp[0]:
-            raise ShardError(f"{url}: the shard is an empty file; fetch or pack it again")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    if not stamp[0]:
+        raise ShardError(f"{url}: the shard is an empty file; fetch or pack it again")
+    try:
+        with Path(url).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             grouper.add_all(scan(data, where=url))
+    except OSError as error:
+        raise ShardError(f"cannot read the shard {url}: {error.strerror}; check the path") from error
     keys = [key.encode("utf-8") for key in grouper.keys]
     return IndexContents(
         stamp=stamp,
@@ -141,6 +152,15 @@ def _index_path(url: str) -> Path:
     return home / "indexes" / f"{sha256_hex(str(Path(url).resolve()).encode())[:32]}.idx"
 
 
+def _braces(pattern: str) -> list[str]:
+    try:
+        return list(braceexpand.braceexpand(pattern, escape=True))
+    except ValueError as error:
+        raise ConfigError(
+            f"the braces of {pattern!r} do not match; write 'train-{{000..146}}.tar'"
+        ) from error
+
+
 def _local_matches(url: str) -> list[str]:
     path = url.removeprefix("file://")
     if "://" in path or path.startswith("pipe:"):
@@ -161,9 +181,11 @@ def _local_matches(url: str) -> list[str]:
 def _refuse_equal_names(shards: Sequence[str]) -> None:
     by_name: dict[str, str] = {}
     for url in shards:
-        other = by_name.setdefault(Path(url).name, url)
-        if other != url or shards.count(url) > 1:
+        name = Path(url).name
+        other = by_name.get(name)
+        by_name[name] = url
+        if other is not None:
             raise ConfigError(
-                f"two shards have the name {Path(url).name!r}: {other} and {url}; a cache knows shards by file "
+                f"two shards have the name {name!r}: {other} and {url}; a cache knows shards by file "
                 "name: give each once, and rename one of two that are equal"
             )

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from kdcache.data.samples import SAMPLE_DTYPE
 
 __all__ = ["IndexContents", "read_index_file", "write_index_file"]
 
-_MAGIC = "kdcache shard index 1"
+_MAGIC = "kdcache shard index 2"
 _ALIGN = 64
 
 
@@ -45,6 +46,7 @@ def write_index_file(path: Path, contents: IndexContents) -> None:
         "digest": contents.digest,
         "num_samples": len(contents.table),
         "key_bytes": len(contents.keys),
+        "arrays": _arrays_digest(contents),
     }
     line = json.dumps(head).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,15 @@ def read_index_file(path: Path) -> IndexContents | None:
                 return None
             size = os.fstat(file.fileno()).st_size
         return _mapped(path, head, len(line), size)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def _arrays_digest(contents: IndexContents) -> str:
+    digest = xxhash.xxh3_64()
+    for array in (contents.table, contents.key_ends, contents.keys):
+        digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return digest.hexdigest()
 
 
 def _mapped(path: Path, head: dict[str, Any], start: int, size: int) -> IndexContents | None:
@@ -85,6 +94,5 @@ def _mapped(path: Path, head: dict[str, Any], start: int, size: int) -> IndexCon
         arrays.append(np.memmap(path, dtype=dtype, mode="r", offset=position, shape=(count,)))
         position += length + -length % _ALIGN
     table, key_ends, keys = arrays
-    if int(key_ends[-1]) != key_bytes:
-        return None
-    return IndexContents(list(head["stamp"]), str(head["digest"]), table, key_ends, keys)
+    contents = IndexContents(list(head["stamp"]), str(head["digest"]), table, key_ends, keys)
+    return contents if _arrays_digest(contents) == head["arrays"] else None

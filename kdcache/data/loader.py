@@ -5,23 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_views import CachedViews
-from kdcache.data.committed import Snapshot, committed_seeds
+from kdcache.data.committed import Snapshot
 from kdcache.data.epoch_plan import (
     DEFAULT_LANES,
     DEFAULT_SHUFFLE_WINDOW,
     EpochPlan,
     PlanSettings,
 )
-from kdcache.data.index import expand_shards, index_shard
-from kdcache.data.join import BlockSource, join_shards
-from kdcache.errors import ConfigError, MissingViewError
+from kdcache.data.joined import joined_views
+from kdcache.data.outcomes import Outcome, demanded, outcome
+from kdcache.errors import ConfigError
 from kdcache.store.reader import Cache, open_cache
 
-__all__ = ["DistillLoader", "distill_loader", "joined_views"]
+__all__ = ["DistillLoader", "distill_loader"]
 
 
 class _Turns:
@@ -37,26 +38,26 @@ class _Turns:
         return len(self.numbers)
 
 
-class _Batches(Dataset[DistillBatch]):
+class _Batches(Dataset[Outcome]):
     """Item (epoch, number) is a whole micro-batch, so that torch's DataLoader keeps their order."""
 
-    def __init__(self, views: CachedViews, seeds: Snapshot, settings: PlanSettings) -> None:
-        self._views, self._seeds, self._settings = views, seeds, settings
+    def __init__(self, views: CachedViews, seeds: Snapshot, settings: PlanSettings, *, readers: int) -> None:
+        self._views, self._seeds, self._settings, self._readers = views, seeds, settings, readers
         self._plans: OrderedDict[int, EpochPlan] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave plans behind: a worker makes its own."""
         return self.__dict__ | {"_plans": OrderedDict()}
 
-    def __getitem__(self, place: tuple[int, int]) -> DistillBatch:
+    def __getitem__(self, place: tuple[int, int]) -> Outcome:
         epoch, number = place
-        return self._views.batch(self.plan(epoch).batch(number))
+        return outcome(lambda: self._views.batch(self.plan(epoch).batch(number)))
 
     def plan(self, epoch: int) -> EpochPlan:
         """Return the plan of an epoch; those of this one and the one before are kept."""
         if epoch not in self._plans:
             self._plans[epoch] = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
-            self._views.keep_blocks(self._plans[epoch].blocks_open)
+            self._views.keep_blocks(self._plans[epoch].blocks_open(self._readers))
         while len(self._plans) > 2:
             self._plans.popitem(last=False)
         return self._plans[epoch]
@@ -87,7 +88,8 @@ class DistillLoader:
         self.num_samples = views.num_samples
         self.snapshot = seeds
         self._world, self._rank = world, rank
-        self._batches, self._turns = _Batches(views, seeds, settings), _Turns()
+        readers = world * max(1, num_workers)
+        self._batches, self._turns = _Batches(views, seeds, settings, readers=readers), _Turns()
         self._loader: DataLoader[Any] = DataLoader(
             self._batches,
             batch_size=None,
@@ -95,6 +97,7 @@ class DistillLoader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # else every pass would move torch's global random state
         )
         self.num_batches = self.plan(0).batches_per_rank(world)
         if self.num_batches == 0:
@@ -113,11 +116,20 @@ class DistillLoader:
         return self._batches.plan(epoch)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[DistillBatch]:
-        """Yield this rank's micro-batches of an epoch from number ``start`` on."""
+        """Yield this rank's micro-batches of an epoch from number ``start`` on.
+
+        One epoch at a time: with workers, a second one ends the first.
+
+        Raises:
+            ManifestMismatchError: a sample is not the one that the cache was made from.
+            ViewMismatchError: a view is not the one that the teacher saw.
+            ShardError: a shard or an image cannot be read any more.
+            StoreError: the cache cannot.
+        """
         steps = self.plan(epoch).batches_per_rank(self._world)
         self._turns.epoch = epoch
         self._turns.numbers = range(self._rank + start * self._world, steps * self._world, self._world)
-        return iter(self._loader)
+        return demanded(iter(self._loader))
 
 
 def distill_loader(
@@ -132,6 +144,7 @@ def distill_loader(
     world: int = 1,
     rank: int = 0,
     check_views: int = 64,
+    views_per_decode: int = 1,
     lanes: int = DEFAULT_LANES,
     shuffle_window: int = DEFAULT_SHUFFLE_WINDOW,
     pin_memory: bool = False,
@@ -151,6 +164,8 @@ def distill_loader(
         world: how many ranks share the pass.
         rank: which of them this is.
         check_views: besides each worker's whole first batch, one view in so many is checked by digest.
+        views_per_decode: 1, 2 or 4 consecutive seeds of each sample come together, decoded once; a pass is then
+            that many times as long.
         lanes: at most so many shuffle windows are open at a time, over all ranks and workers.
         shuffle_window: how many samples are shuffled among each other, at least.
         pin_memory: whether batches are put into page-locked memory.
@@ -158,81 +173,42 @@ def distill_loader(
         allow_decoder_drift: count views that differ by a decoder's rounding instead of stopping at the first.
 
     Raises:
-        ConfigError: no shard matches, a teacher is unknown, or the data do not fill one micro-batch.
+        ConfigError: no shard matches, a teacher is unknown, the data do not fill one micro-batch, or a number
+            makes no sense.
         ShardError: a shard is broken.
         ManifestMismatchError: the shards are not those of the cache.
         MissingViewError: nothing of these shards is committed yet.
     """
+    if views_per_decode not in {1, 2, 4}:
+        raise ConfigError(f"views_per_decode is {views_per_decode}, expected 1, 2 or 4")
+    if not 0 <= rank < world:
+        raise ConfigError(f"rank is {rank} in a world of {world}, expected 0 to {world - 1}")
+    _demand_at_least_one(
+        batch_size=batch_size, check_views=check_views, lanes=lanes, shuffle_window=shuffle_window
+    )
     cache = cache if isinstance(cache, Cache) else open_cache(cache)
     views, seeds = joined_views(
         [shards] if isinstance(shards, str) else shards,
         cache,
         teachers=teachers if with_targets else (),
         check_views=check_views,
+        views_per_decode=views_per_decode,
         snapshot=snapshot,
         allow_decoder_drift=allow_decoder_drift,
     )
-    settings = PlanSettings(run_seed, batch_size, lanes=lanes, shuffle_window=shuffle_window)
+    settings = PlanSettings(
+        run_seed,
+        batch_size,
+        lanes=lanes,
+        shuffle_window=shuffle_window,
+        views_per_decode=views_per_decode,
+    )
     return DistillLoader(
         views, seeds, settings, world=world, rank=rank, num_workers=num_workers, pin_memory=pin_memory
     )
 
 
-def joined_views(
-    patterns: Sequence[str],
-    cache: Cache,
-    *,
-    teachers: Sequence[str] | None,
-    check_views: int,
-    snapshot: Mapping[int, Sequence[int]] | None = None,
-    allow_decoder_drift: bool = False,
-) -> tuple[CachedViews, Snapshot]:
-    """Return the views of a cache that some shards hold, and which of their seeds are committed."""
-    names = _teacher_names(cache, teachers)
-    indexes = tuple(index_shard(url) for url in expand_shards(patterns))
-    sources = join_shards(indexes, cache)
-    if snapshot:
-        seeds = {block: tuple(some) for block, some in snapshot.items()}
-    else:
-        seeds = committed_seeds(cache, list(sources), names)
-    if not seeds:
-        raise MissingViewError(
-            f"the cache {cache.url} holds no finished unit of these shards; run kdcache precompute on them first"
-        )
-    usable = _usable_rows(cache, {block: sources[block] for block in seeds})
-    views = CachedViews(
-        cache,
-        indexes,
-        sources,
-        usable,
-        teachers=names,
-        check_views=check_views,
-        allow_decoder_drift=allow_decoder_drift,
-    )
-    return views, seeds
-
-
-def _teacher_names(cache: Cache, teachers: Sequence[str] | None) -> tuple[str, ...]:
-    names = cache.teachers if teachers is None else tuple(teachers)
-    unknown = [name for name in names if name not in cache.teachers]
-    if unknown:
-        raise ConfigError(
-            f"the cache {cache.url} has no teacher {unknown[0]!r}; it has {', '.join(cache.teachers) or 'none'}"
-        )
-    return names
-
-
-def _usable_rows(cache: Cache, sources: Mapping[int, BlockSource]) -> dict[int, int]:
-    """Return how many rows of each block can be trained on: from the records, without reading samples."""
-    rows = {
-        int(record.unit.rpartition("/")[2]): record.rows
-        for record in cache.records()
-        if record.unit.startswith("samples/")
-    }
-    usable = {}
-    for block, source in sources.items():
-        if source.places is None:
-            usable[block] = rows[block]
-        else:
-            usable[block] = int(cache.samples(block).ok_N[sorted(source.places)].sum())
-    return usable
+def _demand_at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"{name} is {number}, expected at least 1")

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     BLOCKS = 0
     CELLS = 1
     SEEDS = 2
+    SINGLES = 3
 
 
 def permutation(purpose: Purpose, size: int, *numbers: int) -> NDArray[np.int64]:

@@ -1,5 +1,10 @@
-"""WebDataset's grouping: consecutive members of one key are one sample; here, with nothing passed over."""
+"""WebDataset's grouping: consecutive members of one key are one sample; here, none of them is lost.
 
+What WebDataset itself keeps out of samples is passed over: names with a leading dot (``._000001.jpg`` by
+macOS) and its own ``__...__`` members.
+"""
+
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,7 +15,7 @@ from kdcache.errors import ShardError
 
 __all__ = ["IMAGE_EXTS", "LABEL_EXT", "SAMPLE_DTYPE", "SampleGrouper", "split_name"]
 
-IMAGE_EXTS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
+IMAGE_EXTS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 LABEL_EXT = "cls"
 
 SAMPLE_DTYPE = np.dtype(
@@ -24,6 +29,7 @@ SAMPLE_DTYPE = np.dtype(
 )
 """One sample of an index; a label_size of -1 means that there is no label."""
 
+_META = re.compile(r"__[^/]*__($|/)")
 _NO_LABEL = -1
 _LARGEST_LABEL = 64
 
@@ -34,7 +40,7 @@ def split_name(name: str) -> tuple[str, str]:
     >>> split_name("train/n01440764_10026.seg.PNG")
     ('train/n01440764_10026', 'seg.png')
     """
-    folder, slash, base = name.removeprefix("./").rpartition("/")
+    folder, slash, base = name.rpartition("/")
     stem, _, ext = base.partition(".")
     return f"{folder}{slash}{stem}", ext.lower()
 
@@ -82,6 +88,8 @@ class SampleGrouper:
         return f"{len(self._rows)} complete samples come before it{last}"
 
     def _add(self, member: Member) -> None:
+        if member.name.rpartition("/")[2].startswith(".") or _META.match(member.name):
+            return
         key, ext = split_name(member.name)
         if key != self._key:
             self._close()

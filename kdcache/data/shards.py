@@ -70,9 +70,18 @@ class ShardReader:
             )
         return int(digits)
 
+    def _opened(self) -> int:
+        try:
+            return os.open(self.index.url, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ShardError(
+                f"cannot open the shard {self.index.url}, which was indexed before: {error.strerror}; restore it "
+                "and restart"
+            ) from error
+
     def _bytes(self, offset: int, size: int) -> bytes:
         if self._descriptor is None:
-            self._descriptor = os.open(self.index.url, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = self._opened()
         data = os.pread(self._descriptor, size, offset)
         if len(data) != size:
             raise ShardError(

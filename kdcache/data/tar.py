@@ -1,7 +1,8 @@
 """A strict scan of tar headers: every member is found, or an error says why not.
 
 Python's ``tarfile`` (and so webdataset) takes a damaged header for the end of the archive and loses all
-that follows in silence. Here header sums, block alignment and the end marker are checked.
+that follows in silence. Here header sums, block alignment and the end marker are checked. Directories are
+passed over; links, sparse files and devices are refused, because their bytes are not where the header is.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ __all__ = ["Member", "scan"]
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _LARGEST_EXTENSION = 1 << 20
+_PIECE = 1 << 20
 _FILES, _SKIPPED, _LONG_NAMES = (b"0", b"\0", b"7"), (b"5", b"g"), (b"L", b"x")
-_REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"S": "a sparse file"}
+_REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"K": "a symbolic link", b"S": "a sparse file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def scan(data: Any, *, where: str) -> Iterator[Member]:
                 extension, kind, bytes(data[start : start + min(size, _LARGEST_EXTENSION)]), where, position
             )
         elif kind in _FILES:
-            yield Member(extension.name or _short_name(header, position, where=where), start, size)
+            name = extension.name or _short_name(header, position, where=where)
+            if not name.endswith("/"):  # so that tar's oldest dialect names a directory
+                yield Member(name, start, size)
             extension = _Extension()
         elif kind in _SKIPPED:
             extension = _Extension() if kind == b"5" else extension
@@ -79,21 +83,21 @@ def _check_header(header: bytes, position: int, *, where: str) -> None:
 
 def _check_end(data: Any, position: int, *, where: str) -> None:
     """The end is two zero blocks, and then nothing but zeros."""
-    rest = bytes(data[position:])
-    if len(rest) < 2 * _BLOCK:
+    if len(data) - position < 2 * _BLOCK or len(data) % _BLOCK:
         raise _broken(where, position, "the end marker is incomplete, so the file was cut here")
-    if rest.strip(b"\0"):
-        raise _broken(where, position, "more data follows the end marker")
+    for start in range(position, len(data), _PIECE):
+        if bytes(data[start : start + _PIECE]).strip(b"\0"):
+            raise _broken(where, position, "more data follows the end marker")
 
 
 def _number(field: bytes, position: int, *, where: str) -> int:
     """Read an octal number, or GNU's base 256 for large ones."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") - (0x80 << (8 * (len(field) - 1)))
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError as error:
-        raise _broken(where, position, f"the header holds {field!r} for a number") from error
+    digits = field.strip(b" \0") or b"0"
+    if digits.strip(b"01234567"):  # int() would take a sign or an underscore, too
+        raise _broken(where, position, f"the header holds {field!r} for a number")
+    return int(digits, 8)
 
 
 def _short_name(header: bytes, position: int, *, where: str) -> str:

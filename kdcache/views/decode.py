@@ -18,6 +18,7 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -38,6 +39,8 @@ _PLUGINS: tuple[tuple[bytes, _Plugin], ...] = (
     (b"GIF8", GifImagePlugin.GifImageFile),
     (b"II*\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0*", TiffImagePlugin.TiffImageFile),
+    (b"P5", PpmImagePlugin.PpmImageFile),
+    (b"P6", PpmImagePlugin.PpmImageFile),
 )
 
 _TRANSPOSE = {
