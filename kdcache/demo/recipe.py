@@ -72,6 +72,7 @@ class Recipe:
             "weight_decay": 0.05,
             "clip_grad": 1.0,
             "workers": 1,
+            "threads": 1,
             "checkpoint_interval": self.steps,
             "val_interval": 0,
         }

@@ -1,7 +1,6 @@
 """The demo itself: the commands that a user would type, run as a user would run them."""
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -34,8 +33,7 @@ class Shell:
     def run(self, *words: str, module: str = _COMMAND, label: str | None = None) -> str:
         """Run one command and return its stdout; what it says on stderr goes to the user.
 
-        With a ``label``, each line of it is marked, and the command keeps to one thread: for commands that
-        run side by side.
+        With a ``label`` each line of it is marked, for commands that run side by side.
 
         Raises:
             KdcacheError: the command failed.
@@ -48,7 +46,6 @@ class Shell:
                 stdout=stdout,
                 stderr=subprocess.PIPE if label else None,
                 text=True,
-                env=os.environ | ({"OMP_NUM_THREADS": "1"} if label else {}),
             )
             with process:
                 for line in process.stderr or ():
@@ -117,7 +114,7 @@ def _stage_one(shell: Shell, out: Path) -> tuple[dict[str, Any], int]:
 
 
 def _stage_two(shell: Shell, out: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Train the labels-only and the distilled students, two at a time, one thread each."""
+    """Train the labels-only and the distilled students, two at a time; the recipe keeps each to one thread."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         runs = {
             distilled: [
