@@ -103,3 +103,71 @@ def test_unfinished_groups_are_left_out(tmp_path: Path, shards: list[str]) -> No
 def test_too_large_a_batch_is_refused(shards: list[str], cache: Path) -> None:
     with pytest.raises(ConfigError, match="smaller batch size"):
         distill_loader(shards, cache=cache, batch_size=101)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"views_per_decode": 3}, "views_per_decode is 3, expected 1, 2 or 4"),
+        ({"rank": 2, "world": 2}, "rank is 2 in a world of 2, expected 0 to 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
+        ({"check_views": 0}, "check_views is 0, expected at least 1"),
+        ({"lanes": 0}, "lanes is 0"),
+        ({"shuffle_window": 0}, "shuffle_window is 0"),
+        ({"teachers": ["vit"]}, r"has no teacher 'vit'; it has formula"),
+        ({"snapshot": {99: [0]}}, r"names block 99 of the cache .*, which these shards do not hold"),
+    ],
+)
+def test_settings_without_sense_are_refused(
+    shards: list[str], cache: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        distill_loader(shards, cache=cache, **({"batch_size": 8} | settings))  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_with_the_seeds_that_it_began_with(shards: list[str], cache: Path) -> None:
+    blocks = distill_loader(shards, cache=cache, batch_size=8).snapshot
+    few = dict.fromkeys(blocks, (1,))
+    assert {seed for epoch in range(3) for _, seed in order_of(shards, cache, epoch=epoch, snapshot=few)} == {
+        1
+    }
+
+
+def test_seeds_come_in_aligned_runs(tmp_path: Path, shards: list[str]) -> None:
+    path = make_real_cache(tmp_path / "c.zarr", shards[:1], seeds_per_group=1, groups=(0, 1, 3))
+    seeds = {
+        seed for epoch in range(3) for _, seed in order_of(shards[:1], path, epoch=epoch, views_per_decode=2)
+    }
+    assert seeds == {0, 1}
+    with pytest.raises(
+        MissingViewError, match=r"no finished unit of 4 views per decode .*choose fewer views"
+    ):
+        distill_loader(shards[:1], cache=path, batch_size=8, views_per_decode=4)
+
+
+def test_a_pass_leaves_torchs_random_state_alone(shards: list[str], cache: Path) -> None:
+    before = torch.random.get_rng_state()
+    order_of(shards, cache)
+    order_of(shards, cache, num_workers=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_an_epoch_that_is_left_early_does_not_disturb_the_next(shards: list[str], cache: Path) -> None:
+    loader = distill_loader(shards, cache=cache, batch_size=8, num_workers=2)
+    next(loader.epoch(0))
+    seen = [key for batch in loader.epoch(1) for key in batch.keys]
+    alone = distill_loader(shards, cache=cache, batch_size=8)
+    assert seen == [key for batch in alone.epoch(1) for key in batch.keys]
+
+
+def test_workers_compute_with_one_thread_each() -> None:
+    loader = torch.utils.data.DataLoader(_Threads(), batch_size=None, num_workers=1)
+    assert list(loader) == [1]
+
+
+class _Threads(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, number: int) -> int:
+        return torch.get_num_threads()
