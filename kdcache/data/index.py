@@ -9,6 +9,7 @@ import logging
 import mmap
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,21 @@ def _kept(path: Path, contents: IndexContents) -> IndexContents:
     try:
         write_index_file(path, contents)
     except OSError as error:
-        _log.warning("cannot keep the index of a shard in %s (%s); set KDCACHE_HOME", path, error.strerror)
-    return read_index_file(path) or contents
+        _warn_of(path.parent, error.strerror or str(error))
+        return contents  # what the file holds is another state of the shard
+    kept = read_index_file(path)
+    return contents if kept is None or kept.stamp != contents.stamp else kept
+
+
+@cache
+def _warn_of(folder: Path, reason: str) -> None:
+    """Say once that indexes are made anew in every run; there may be thousands of shards."""
+    _log.warning(
+        "cannot keep the indexes of shards in %s (%s), so every run scans the shards anew; set KDCACHE_HOME to a "
+        "folder that can be written to",
+        folder,
+        reason,
+    )
 
 
 def _build(url: str, stamp: list[int]) -> IndexContents:
@@ -148,7 +162,10 @@ def _stamp(url: str) -> list[int]:
 
 
 def _index_path(url: str) -> Path:
-    home = Path(os.environ.get("KDCACHE_HOME") or "~/.cache/kdcache").expanduser()
+    try:
+        home = Path(os.environ.get("KDCACHE_HOME") or "~/.cache/kdcache").expanduser()
+    except RuntimeError:  # this user has no home: a folder that cannot be written to
+        home = Path(os.devnull)
     return home / "indexes" / f"{sha256_hex(str(Path(url).resolve()).encode())[:32]}.idx"
 
 

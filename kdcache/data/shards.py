@@ -82,7 +82,13 @@ class ShardReader:
     def _bytes(self, offset: int, size: int) -> bytes:
         if self._descriptor is None:
             self._descriptor = self._opened()
-        data = os.pread(self._descriptor, size, offset)
+        try:
+            data = os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise ShardError(
+                f"cannot read {size} bytes at {offset:,} of the shard {self.index.url}: {error.strerror}; check the "
+                "disk and restart"
+            ) from error
         if len(data) != size:
             raise ShardError(
                 f"{self.index.url} got shorter while it was in use ({len(data)} of {size} bytes at {offset:,}); "

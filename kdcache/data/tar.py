@@ -16,7 +16,8 @@ __all__ = ["Member", "scan"]
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _LARGEST_EXTENSION = 1 << 20
-_PIECE = 1 << 20
+_LONGEST_END = 1 << 20
+_LONGEST_NUMBER = 20
 _FILES, _SKIPPED, _LONG_NAMES = (b"0", b"\0", b"7"), (b"5", b"g"), (b"L", b"x")
 _REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"K": "a symbolic link", b"S": "a sparse file"}
 
@@ -70,7 +71,7 @@ def scan(data: Any, *, where: str) -> Iterator[Member]:
         else:
             raise _broken(where, position, f"it holds {_REFUSED.get(kind, f'a member of type {kind!r}')}")
         position = start + -(-size // _BLOCK) * _BLOCK
-    _check_end(data, position, where=where)
+    _check_end(data, position, extension, where=where)
 
 
 def _check_header(header: bytes, position: int, *, where: str) -> None:
@@ -81,13 +82,17 @@ def _check_header(header: bytes, position: int, *, where: str) -> None:
         raise _broken(where, position, "the header's checksum is wrong")
 
 
-def _check_end(data: Any, position: int, *, where: str) -> None:
-    """The end is two zero blocks, and then nothing but zeros."""
-    if len(data) - position < 2 * _BLOCK or len(data) % _BLOCK:
+def _check_end(data: Any, position: int, extension: _Extension, *, where: str) -> None:
+    """The end is two zero blocks, and then zeros up to a full record; a long hole is a download under way."""
+    if extension != _Extension():
+        raise _broken(where, position, "an extended header stands alone: its member is missing")
+    rest = len(data) - position
+    if rest < 2 * _BLOCK or len(data) % _BLOCK:
         raise _broken(where, position, "the end marker is incomplete, so the file was cut here")
-    for start in range(position, len(data), _PIECE):
-        if bytes(data[start : start + _PIECE]).strip(b"\0"):
-            raise _broken(where, position, "more data follows the end marker")
+    if bytes(data[position : position + _LONGEST_END]).strip(b"\0"):
+        raise _broken(where, position, "more data follows the end marker")
+    if rest > _LONGEST_END:
+        raise _broken(where, position, f"{rest:,} bytes follow the end marker, so a part is not there yet")
 
 
 def _number(field: bytes, position: int, *, where: str) -> int:
@@ -112,16 +117,22 @@ def _extend(extension: _Extension, kind: bytes, body: bytes, where: str, positio
         return
     while body.strip(b"\0"):
         length, _, _ = body.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(body):
+        if not _is_number(length) or not 0 < int(length) <= len(body):
             raise _broken(where, position, "an extended header is damaged")
         name, _, value = body[len(length) + 1 : int(length) - 1].partition(b"=")
         if name == b"path":
             extension.name = _text(value, position, where=where)
-        elif name == b"size" and value.isdigit():
+        elif name == b"size":
+            if not _is_number(value):
+                raise _broken(where, position, f"an extended header holds {value!r} for a size")
             extension.size = int(value)
         elif name.startswith(b"GNU.sparse"):
             raise _broken(where, position, "it holds a sparse file")
         body = body[int(length) :]
+
+
+def _is_number(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) <= _LONGEST_NUMBER  # int() refuses to read thousands of digits
 
 
 def _text(name: bytes, position: int, *, where: str) -> str:

@@ -83,6 +83,42 @@ def test_a_folder_that_cannot_be_written_costs_only_time(
     assert "set KDCACHE_HOME" in caplog.text
 
 
+def refuse_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, contents: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("kdcache.data.index.write_index_file", write)
+
+
+def test_a_stale_index_in_a_folder_that_cannot_be_written_is_not_used(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDCACHE_HOME", str(tmp_path))
+    index_shard(str(shard))
+    refuse_to_write(monkeypatch)
+    write_shard(shard, range(7))
+    assert index_shard(str(shard)).num_samples == 7
+
+
+def test_a_thousand_shards_that_cannot_be_kept_give_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("KDCACHE_HOME", str(tmp_path))
+    refuse_to_write(monkeypatch)
+    for shard in write_shards(tmp_path, [1] * 3):
+        index_shard(shard)
+    assert [record.message.count("Permission denied") for record in caplog.records] == [1]
+
+
+def test_a_user_without_a_home_gets_an_index(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("KDCACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert index_shard(str(shard)).num_samples == 5
+
+
 def test_a_cut_shard_says_what_precedes_and_the_way_out(shard: Path) -> None:
     data = shard.read_bytes()
     picture_of_third = list(header_starts(data))[9]

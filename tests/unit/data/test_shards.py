@@ -41,6 +41,18 @@ def test_a_reader_travels_without_its_file(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(reader)).read(0).label == 3  # noqa: S301
 
 
+def test_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, size: int, offset: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    reader = reader_of(tmp_path, b"3")
+    monkeypatch.setattr("kdcache.data.shards.os.pread", fail)
+    with pytest.raises(
+        ShardError, match=r"cannot read 5 bytes at 512 of the shard .*t\.tar: Input/output error"
+    ):
+        reader.read(0)
+
+
 def test_a_shard_that_got_shorter_or_is_gone_is_refused(tmp_path: Path) -> None:
     reader = reader_of(tmp_path, b"3")
     cut(tmp_path / "t.tar", 514)

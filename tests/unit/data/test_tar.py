@@ -145,6 +145,32 @@ def test_a_size_that_is_no_octal_number_is_refused(size: bytes) -> None:
         found(header("a.jpg", size=size) + bytes(2048))
 
 
+@pytest.mark.parametrize("digits", [b"9" * 5000, b"-5", b"5 ", b"0x5"])
+def test_a_pax_number_that_is_none_is_refused(digits: bytes) -> None:
+    for record in (digits + b" path=a\n", b"%d size=%s\n" % (len(digits) + 10, digits)):
+        pax = header("p", size=b"%011o\0" % len(record), kind=b"x")
+        body = record + bytes(-len(record) % BLOCK)
+        with pytest.raises(ShardError, match=r"t\.tar: broken at byte 0: an extended header"):
+            found(pax + body + header("a.jpg") + bytes(1024))
+
+
+@pytest.mark.parametrize("dialect", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_long_name_without_its_member_is_refused(dialect: int) -> None:
+    data = tar_bytes([("a.jpg", b"x"), ("b" * 120 + ".jpg", b"y")], dialect=dialect)
+    last = list(header_starts(data))[-1]
+    with pytest.raises(ShardError, match="stands alone: its member is missing"):
+        found(data[:last] + bytes(len(data) - last))
+
+
+def test_a_download_that_is_zeros_from_some_member_on_is_refused() -> None:
+    data = tar_bytes([*SMALL, ("a/0003.jpg", bytes(range(256)) * 8000)])
+    third = list(header_starts(data))[3]
+    with pytest.raises(
+        ShardError, match=r"2,\d+,\d+ bytes follow the end marker, so a part is not there yet"
+    ):
+        found(data[:third] + bytes(len(data) - third))
+
+
 def test_data_after_a_zeroed_header_is_not_lost_in_silence() -> None:
     data = bytearray(tar_bytes(SMALL))
     second = list(header_starts(bytes(data)))[1]
