@@ -12,6 +12,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+from kdcache.config.views import ViewPolicy
 from kdcache.data.evaluation import eval_loader
 from kdcache.models.preprocess import InputSpec, Preprocess
 from kdcache.train import train
@@ -154,6 +155,14 @@ def test_common_options_train(made: tuple[list[str], Path], tmp_path: Path, chan
     assert len(losses_of(tmp_path / "run")) == 10
 
 
+def test_mixed_views_train_with_mixed_labels(tmp_path: Path) -> None:
+    shards, cache = small_cache(
+        tmp_path, policy=ViewPolicy.named("rrc", size=24, mixing={}), rows_per_block=64
+    )
+    report = train(small_config(tmp_path, shards, cache, task_loss_weight=0.5, distill_loss_weight=0.5))
+    assert (report.steps, report.samples) == (10, 80)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -225,6 +234,7 @@ def test_two_processes_share_a_run(made: tuple[list[str], Path], tmp_path: Path)
     first = train(one)
     (tmp_path / "two.yaml").write_text(two.to_yaml())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--local-addr", "127.0.0.1"]  # a machine without a name server hangs on its own name
     command += ["-m", "kdcache_cli.main", "train", "--config", str(tmp_path / "two.yaml"), "--json"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
