@@ -47,7 +47,7 @@ wheel: $(STAMP)  ## build dist/*.whl
 	@ls dist/*.whl
 
 bench: $(STAMP)  ## measure what docs/benchmarks.md reports
-	@$(BIN)/python -m pytest -q -s tests/benchmarks -p no:cacheprovider
+	@$(BIN)/python -m tests.benchmarks.views
 
 soak: $(STAMP)  ## long fault runs: kills, damage, restarts
 	@$(BIN)/python -m pytest -q -m soak --timeout 7200

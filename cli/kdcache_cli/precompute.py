@@ -86,7 +86,9 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--rows-per-block", type=int, help="Samples of a work unit, at most 4096."),
     click.option("--seeds-per-group", type=int, help="Views of each of its samples; must divide --views."),
     click.option("-b", "--batch-size", type=int, help="Views that a teacher sees at once.  [default: 64]"),
-    click.option("--teacher-threads", type=int, help="CPU threads of the teachers.  [default: all cores but one]"),
+    click.option(
+        "--teacher-threads", type=int, help="CPU threads of the teachers.  [default: all cores but one]"
+    ),
     click.option("-j", "--workers", type=int, help="Reader processes.  [default: 4]"),
     click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: the best there is]"),
     click.option("--compile", is_flag=True, default=None, help="Run the teachers through torch.compile."),

@@ -1,6 +1,6 @@
 """Do the golden views keep their digests under other versions of Pillow and NumPy? One venv per pair.
 
-    python tests/benchmarks/versions.py [--json] [PILLOW/NUMPY ...]
+python tests/benchmarks/versions.py [--json] [PILLOW/NUMPY ...]
 """
 
 import argparse
@@ -46,7 +46,9 @@ def measure(pair: str, folder: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row for each pair; the exit status says whether all views are equal."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pairs", nargs="*", metavar="PILLOW/NUMPY", default=PAIRS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)

@@ -39,7 +39,10 @@ def write_shard(
     """
     with TarWriter(str(path), encoder=False) as sink:
         for number in numbers:
-            sample = {"__key__": f"s{number:05d}", "png": (images or {}).get(number) or png_bytes(picture(number))}
+            sample = {
+                "__key__": f"s{number:05d}",
+                "png": (images or {}).get(number) or png_bytes(picture(number)),
+            }
             label = number % 10 if labels is None else labels.get(number)
             if label is not None:
                 sample["cls"] = str(label).encode()
