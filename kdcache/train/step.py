@@ -31,9 +31,9 @@ def take_step(session: Session, window: Sequence[DistillBatch]) -> float:
     for index, batch in enumerate(window):
         is_last = index == len(window) - 1
         with contextlib.nullcontext() if is_last else _no_sync(session.model):
-            loss = _forward(session, batch)
+            loss, value = _forward(session, batch)
             (loss / len(window)).backward()
-        total += loss.item()
+        total += value
     if session.config.clip_grad is not None:
         parameters = list(session.model.parameters())
         dispatch_clip_grad(parameters, session.config.clip_grad, mode=session.config.clip_mode)
@@ -47,7 +47,8 @@ def _no_sync(model: nn.Module) -> contextlib.AbstractContextManager[None]:
     return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
 
 
-def _forward(session: Session, cpu_batch: DistillBatch) -> Tensor:
+def _forward(session: Session, cpu_batch: DistillBatch) -> tuple[Tensor, float]:
+    """Return the loss and its value; reading it here, before the backward pass, is the one wait of a step."""
     session.objective.check(cpu_batch)
     batch = cpu_batch.to(session.device, non_blocking=True)
     with autocast(session.device, session.config.amp_dtype if session.config.amp else "float32"):
@@ -56,16 +57,18 @@ def _forward(session: Session, cpu_batch: DistillBatch) -> Tensor:
             images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
         output = session.model(images_B3HW)
     losses = session.objective(output, batch)
-    if not math.isfinite(losses.total.item()):
+    value = losses.total.item()
+    if not math.isfinite(value):
         raise KdcacheError(_not_finite(session, losses, cpu_batch))
     _count(session, output, losses, batch)
-    return losses.total
+    _count_rows(session, cpu_batch)
+    return losses.total, value
 
 
 def _count(
     session: Session, output: Tensor | tuple[Tensor, Tensor], losses: Losses, batch: DistillBatch
 ) -> None:
-    rows, tally = len(batch.keys), session.tally
+    rows, tally = len(batch), session.tally
     tally.add("loss", losses.total.detach() * rows, rows)
     if session.objective.task_loss_weight > 0:
         num_labelled = (batch.labels_B >= 0).sum()
@@ -74,8 +77,12 @@ def _count(
         num_valid = batch.teacher.valid_B.sum()
         tally.add("distill_loss", losses.distill.detach() * num_valid, num_valid)
         tally.add("agreement", num_correct(_averaged(output), batch.teacher.top_class_B, 1), num_valid)
-        session.totals.rows_without_targets += rows - int(num_valid)
-    session.totals.views += rows
+
+
+def _count_rows(session: Session, batch: DistillBatch) -> None:
+    if session.objective.needs_targets:
+        session.totals.rows_without_targets += int((~batch.teacher.valid_B).sum())
+    session.totals.views += len(batch)
     session.totals.views_checked += batch.num_checked
     session.totals.views_drifted += batch.num_drifted
 
