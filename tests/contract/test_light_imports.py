@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kdcache_cli.main import COMMANDS
 from tests.support.source import ROOT
 
 HEAVY = ("torch", "torchvision", "timm", "webdataset", "zarr", "numpy", "pydantic", "rich")
@@ -56,7 +57,7 @@ def test_the_floors_below_the_tensors_import_no_torch(module: str) -> None:
     assert not _loaded_by(f"import kdcache.{module}") & {"torch", "torchvision", "timm", "webdataset"}
 
 
-@pytest.mark.parametrize("command", ["precompute", "train", "info", "verify", "views", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_imports_no_torch(command: str) -> None:
     assert not _loaded_by(_run_command(command, "--help")) & {"torch", "timm", "webdataset"}
 
