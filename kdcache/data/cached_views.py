@@ -161,8 +161,12 @@ class CachedViews:
         lam_B = torch.ones(len(places))
         partner_labels_B = torch.full((len(places),), -1, dtype=torch.int64)
         numbers = {place: i for i, place in enumerate(places)}
+        partners_of_unit = {
+            (block, aug_seed): partners_of(self._samples.table(block), aug_seed)
+            for block, aug_seed in {(block, aug_seed) for block, _, aug_seed in places}
+        }
         for i, (block, row, aug_seed) in enumerate(places):
-            partner = int(partners_of(self._samples.table(block), aug_seed)[row])
+            partner = int(partners_of_unit[block, aug_seed][row])
             if partner <= row:
                 continue
             j = numbers[block, partner, aug_seed]

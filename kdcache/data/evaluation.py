@@ -62,13 +62,13 @@ class EvalLoader:
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[DistillBatch]:
-        """Yield the batches; the last one may be smaller.
+        """Yield the batches; the last one may be smaller, and one without a single good image is left out.
 
         Raises:
             StoreError: a sample or a view is not the cache's.
             ShardError: a shard or, if that is asked for, an image cannot be read.
         """
-        return demanded(iter(self._loader))
+        return (batch for batch in demanded(iter(self._loader)) if len(batch))
 
 
 class _CachedBatches(Dataset[Outcome]):
@@ -156,7 +156,7 @@ def eval_loader(
     its teachers' targets.
 
     Raises:
-        ConfigError: none or both of them are given, or the cache's policy mixes samples.
+        ConfigError: none or both of them are given, the policy mixes samples, or a number makes no sense.
         ShardError: a shard is broken, or a label is no class.
         ManifestMismatchError: the shards are not those of the cache.
         MissingViewError: the cache does not hold all of these shards under aug_seed 0.
@@ -165,9 +165,15 @@ def eval_loader(
         raise ConfigError(
             "evaluation needs a view policy or a cache (whose policy is then used), and not both"
         )
+    if batch_size < 1 or not 0 <= rank < world:
+        raise ConfigError(
+            f"evaluation in batches of {batch_size} on rank {rank} of {world}: expected batches of at least 1 and "
+            "ranks counted from 0"
+        )
     patterns = [shards] if isinstance(shards, str) else shards
     if cache is None:
         assert policy is not None
+        _refuse_mixing(policy, "the view policy")
         indexes = [index_shard(url) for url in expand_shards(patterns)]
         num_samples = sum(len(index) for index in indexes)
         batches: Dataset[Outcome] = _PlainBatches(indexes, policy, batch_size, on_bad_sample, num_classes)
@@ -175,8 +181,7 @@ def eval_loader(
     else:
         opened = cache if isinstance(cache, Cache) else open_cache(cache)
         policy = opened.identity.policy
-        if policy.mixing is not None:
-            raise ConfigError(f"the cache {opened.url} mixes samples; evaluate on a cache of unmixed views")
+        _refuse_mixing(policy, f"the cache {opened.url}")
         views, seeds = joined_views(
             patterns,
             opened,
@@ -198,6 +203,11 @@ def eval_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
     )
+
+
+def _refuse_mixing(policy: ViewPolicy, whose: str) -> None:
+    if policy.mixing is not None:
+        raise ConfigError(f"{whose} mixes samples; evaluate on unmixed views, as those of policy center")
 
 
 def _demand_all(views: CachedViews, seeds: Snapshot, cache: Cache) -> None:

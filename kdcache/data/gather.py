@@ -14,6 +14,7 @@ def gather_targets(read: Callable[[int, int], TopKLogits], micro_batch: MicroBat
     """Return the targets of a micro-batch's views; ``read`` gives those of a (block, aug_seed)."""
     units_B2 = np.stack([micro_batch.blocks_B, micro_batch.aug_seeds_B], axis=1)
     units_U2, unit_of_B = np.unique(units_B2, axis=0, return_inverse=True)
+    unit_of_B = unit_of_B.reshape(-1)  # NumPy 2.0 alone returns (B, 1)
     order = np.argsort(unit_of_B, kind="stable")
     bounds = np.searchsorted(unit_of_B[order], np.arange(len(units_U2) + 1))
     parts = [

@@ -1,8 +1,9 @@
 """Which sample of which shard is which row of a cache: by position, or by key where shards were packed anew."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from kdcache.data.index import ShardIndex
 from kdcache.errors import ManifestMismatchError
@@ -63,16 +64,18 @@ def join_shards(indexes: Sequence[ShardIndex], cache: Cache) -> dict[int, BlockS
 
 def _match(indexes: Sequence[ShardIndex], identity: Identity) -> dict[int, int]:
     """Return the manifest's shard for each given one that equals it; a name decides between equal ones."""
-    by_content: dict[tuple[str, int], list[int]] = {}
+    left: dict[tuple[str, int], dict[str, int]] = {}
     for entry, shard in enumerate(identity.shards):
-        by_content.setdefault((shard.digest, shard.num_samples), []).append(entry)
+        left.setdefault((shard.digest, shard.num_samples), {})[shard.name] = entry
     matched: dict[int, int] = {}
     for number, index in enumerate(indexes):
-        candidates = by_content.get((index.digest, index.num_samples), [])
-        named = [entry for entry in candidates if identity.shards[entry].name == index.name]
-        for entry in (*named, *candidates)[:1]:
-            matched[number] = entry
-            candidates.remove(entry)
+        candidates = left.get((index.digest, index.num_samples), {})
+        if index.name in candidates:
+            matched[number] = candidates.pop(index.name)
+    for number, index in enumerate(indexes):
+        candidates = left.get((index.digest, index.num_samples), {})
+        if number not in matched and candidates:
+            matched[number] = candidates.pop(next(iter(candidates)))
     return matched
 
 
@@ -87,16 +90,20 @@ def _join_by_key(
             "mixes samples that are neighbours in a shard: use the shards that the cache was made from"
         )
     wanted = _places_by_key(indexes, strangers)
-    sources, found = {}, set()
+    sources: dict[int, BlockSource] = {}
+    found: dict[_Place, Block] = {}
     for block in cache.blocks:
         if block.shard not in entries:
             continue
         places = {
             row: wanted[key] for row, key in enumerate(cache.samples(block.index).keys) if key in wanted
         }
+        for place in places.values():
+            if place in found:
+                _refuse_ambiguous(indexes[place[0]], place[1], (found[place], block), by_name, cache)
+            found[place] = block
         if places:
             sources[block.index] = BlockSource(block, places=places)
-            found |= set(places.values())
     _check_all_found(indexes, strangers, found, by_name, cache)
     _check_none_missing(indexes, strangers, sources, cache)
     _log.warning(
@@ -120,6 +127,17 @@ def _places_by_key(indexes: Sequence[ShardIndex], strangers: Sequence[int]) -> d
     return places
 
 
+def _refuse_ambiguous(
+    index: ShardIndex, row: int, blocks: tuple[Block, Block], by_name: dict[str, ShardEntry], cache: Cache
+) -> NoReturn:
+    one, other = (cache.identity.shards[block.shard].name for block in blocks)
+    raise ManifestMismatchError(
+        f"{index.url} is not packed as the cache {cache.url} knows it ({_packing(index, by_name)}), and its key "
+        f"{index.key(row)!r} is in the cache's {one} and {other}; samples can be joined by key only if keys are "
+        "unique: use the shards that the cache was made from"
+    )
+
+
 def _samples_of(indexes: Sequence[ShardIndex], numbers: Sequence[int]) -> Iterator[tuple[int, int, str]]:
     for number in numbers:
         for row in range(indexes[number].num_samples):
@@ -129,7 +147,7 @@ def _samples_of(indexes: Sequence[ShardIndex], numbers: Sequence[int]) -> Iterat
 def _check_all_found(
     indexes: Sequence[ShardIndex],
     strangers: Sequence[int],
-    found: set[_Place],
+    found: Container[_Place],
     by_name: dict[str, ShardEntry],
     cache: Cache,
 ) -> None:

@@ -90,6 +90,11 @@ def _usable_rows(cache: Cache, sources: Mapping[int, BlockSource]) -> dict[int, 
     }
     usable = {}
     for block, source in sources.items():
+        if block not in rows:
+            raise MissingViewError(
+                f"the samples of block {block} are not in the cache {cache.url} any more; a run goes on with the cache "
+                "that it began with: restore it, or run kdcache precompute to complete it"
+            )
         if source.places is None:
             usable[block] = rows[block]
         else:

@@ -66,6 +66,13 @@ def test_bad_images_are_left_out_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_without_one_good_image_is_left_out(tmp_path: Path, num_workers: int) -> None:
+    shard = str(write_shard(tmp_path / "t.tar", range(7), images=dict.fromkeys([2, 3, 6], b"<html>")))
+    loader = eval_loader(shard, policy=POLICY, batch_size=2, num_workers=num_workers)
+    assert [batch.keys for batch in loader] == [("s00000", "s00001"), ("s00004", "s00005")]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_label_that_is_no_class_is_refused_in_its_own_words(shards: list[str], num_workers: int) -> None:
     with pytest.raises(
         ShardError, match=rf"^{shards[0]}: s00005\.cls holds '5', expected a class number from 0 to 4"
@@ -84,6 +91,17 @@ def test_mixed_views_are_refused(tmp_path: Path, shards: list[str]) -> None:
     cache = make_real_cache(tmp_path / "m.zarr", shards, policy=policy, rows_per_block=64)
     with pytest.raises(ConfigError, match="mixes samples; evaluate on"):
         eval_loader(shards, cache=cache)
+
+
+def test_a_policy_that_mixes_is_refused(shards: list[str]) -> None:
+    with pytest.raises(ConfigError, match="the view policy mixes samples; evaluate on unmixed views"):
+        eval_loader(shards, policy=ViewPolicy.named("rrc", size=24, mixing={}))
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"rank": 1}, {"rank": -1, "world": 2}])
+def test_numbers_without_sense_are_refused(shards: list[str], settings: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="expected batches of at least 1 and ranks counted from 0"):
+        eval_loader(shards, policy=POLICY, **settings)  # type: ignore[arg-type]
 
 
 def test_evaluation_leaves_torchs_random_state_alone(shards: list[str]) -> None:

@@ -13,7 +13,8 @@ from kdcache.data.loader import distill_loader
 from kdcache.errors import ManifestMismatchError
 from kdcache.store.reader import Cache, open_cache
 from tests.support.real_cache import make_real_cache
-from tests.support.shards import write_shard, write_shards
+from tests.support.shards import picture as picture_of
+from tests.support.shards import write_members, write_shard, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,47 @@ def test_a_shard_of_other_samples_is_refused(tmp_path: Path, cache: Cache) -> No
 def test_a_key_in_two_unknown_shards_is_refused(tmp_path: Path, cache: Cache) -> None:
     packed = [write_shard(tmp_path / "a.tar", [3, 4]), write_shard(tmp_path / "b.tar", [4, 5])]
     assert "samples can be joined by key only if keys are unique" in refusal(packed, cache)
+
+
+def numbered(path: Path, first_picture: int, num_samples: int) -> str:
+    """Write a shard whose keys and sizes are like any other's: only the pixels tell them apart."""
+    members = []
+    for number in range(num_samples):
+        pixels = picture_of(first_picture + number).tobytes()
+        members += [(f"{number:04d}.ppm", b"P6 40 36 255\n" + pixels), (f"{number:04d}.cls", b"1")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return str(write_members(path, members))
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> list[str]:
+    return [numbered(tmp_path / f"train-{shard:03d}.tar", 10 * shard, 3) for shard in range(3)]
+
+
+def test_names_decide_between_shards_of_equal_members(tmp_path: Path, alike: list[str]) -> None:
+    cache = open_cache(make_real_cache(tmp_path / "c.zarr", alike, rows_per_block=64))
+    renamed = numbered(tmp_path / "other.tar", 10, 3)
+    sources = join([renamed, alike[2], alike[0]], cache)
+    assert {number: source.shard for number, source in sources.items()} == {0: 2, 1: 0, 2: 1}
+
+
+def test_a_changed_shard_whose_keys_are_in_several_others_is_refused(
+    tmp_path: Path, alike: list[str]
+) -> None:
+    cache = open_cache(make_real_cache(tmp_path / "c.zarr", alike, rows_per_block=64))
+    shorter = numbered(tmp_path / "new" / "train-001.tar", 10, 2)
+    message = refusal([shorter], cache)
+    assert "new/train-001.tar is not packed as the cache" in message
+    assert "the cache's train-001.tar has 3 samples and member digest" in message
+    assert "its key '0000' is in the cache's train-000.tar and train-001.tar" in message
+
+
+def test_a_renamed_sample_is_named(tmp_path: Path, cache: Cache) -> None:
+    other = write_shard(tmp_path / "train-001.tar", [*range(20, 24), 99, *range(25, 29)])
+    message = refusal([other], cache)
+    assert "holds 1 samples that the cache" in message
+    assert "the first is 's00099'" in message
+    assert "a sample was added or renamed" in message
 
 
 def test_shards_packed_anew_are_refused_where_neighbours_are_mixed(tmp_path: Path, shards: list[str]) -> None:

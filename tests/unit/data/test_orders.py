@@ -1,5 +1,6 @@
 """Random orders that depend on their arguments alone."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,3 +19,18 @@ def test_purpose_and_numbers_make_the_order() -> None:
 
 def test_an_order_is_pinned() -> None:
     assert permutation(Purpose.BLOCKS, 8, 7, 1).tolist() == [4, 3, 6, 2, 1, 5, 0, 7]
+
+
+def test_two_numbers_do_not_stand_for_each_other() -> None:
+    assert permutation(Purpose.CELLS, 20, 1, 2).tolist() != permutation(Purpose.CELLS, 20, 2, 1).tolist()
+
+
+def test_every_item_comes_to_a_place_equally_often() -> None:
+    counts_I = np.bincount([permutation(Purpose.BLOCKS, 8, run)[0] for run in range(1600)], minlength=8)
+    assert abs(counts_I - 200).max() < 60  # four standard deviations are 53
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = str(np.random.get_state(legacy=False))  # noqa: NPY002
+    permutation(Purpose.CELLS, 50, 3)
+    assert str(np.random.get_state(legacy=False)) == before  # noqa: NPY002
