@@ -19,7 +19,7 @@ POSITIVE = click.IntRange(1)
 )
 @click.option("--views", type=POSITIVE, default=10, show_default=True, help="Views cached per picture.")
 @click.option(
-    "--epochs", type=POSITIVE, default=30, show_default=True, help="Epochs over the 2,000 pictures."
+    "--epochs", type=POSITIVE, default=20, show_default=True, help="Epochs over the 2,000 pictures."
 )
 @click.option("--seeds", type=POSITIVE, default=2, show_default=True, help="Runs of each kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of a table.")

@@ -26,6 +26,7 @@ TEACHER: Final[dict[str, Any]] = {
     "size": 28,
 }
 TRAIN_POLICY: Final[dict[str, Any]] = {"size": 28, "crop": "padded", "padding": 2, "flip": 0.5}
+MIXED_POLICY: Final[dict[str, Any]] = TRAIN_POLICY | {"mixing": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0}}
 TEST_POLICY: Final[dict[str, Any]] = {"size": 28, "crop": "center", "crop_pct": 1.0, "flip": 0.0}
 STUDENT: Final[dict[str, Any]] = {
     "img_size": 28,
@@ -42,7 +43,7 @@ class Recipe:
     """How large the demo is; the defaults are what its promise is made for."""
 
     views: int = 10
-    epochs: int = 30
+    epochs: int = 20
     seeds: int = 2
 
     @property
@@ -53,6 +54,10 @@ class Recipe:
     def precompute_settings(self) -> dict[str, Any]:
         """Return the settings of stage one on the training pictures."""
         return {"teachers": [TEACHER], "policy": TRAIN_POLICY, "views": self.views, "workers": 2}
+
+    def mixed_settings(self) -> dict[str, Any]:
+        """Return the settings of stage one on the same pictures under a policy that mixes pairs."""
+        return self.precompute_settings() | {"policy": MIXED_POLICY}
 
     def test_settings(self) -> dict[str, Any]:
         """Return the settings of stage one on the test pictures: one plain view of each."""
@@ -78,9 +83,10 @@ class Recipe:
         }
 
     def write(self, folder: Path) -> None:
-        """Write ``precompute.yaml``, ``precompute-test.yaml`` and ``train.yaml``."""
+        """Write ``precompute.yaml``, ``precompute-mixed.yaml``, ``precompute-test.yaml`` and ``train.yaml``."""
         for name, settings in (
             ("precompute", self.precompute_settings()),
+            ("precompute-mixed", self.mixed_settings()),
             ("precompute-test", self.test_settings()),
             ("train", self.train_settings()),
         ):

@@ -24,6 +24,7 @@ class DemoReport:
     teacher_top1: float
     labels_only_top1: tuple[float, ...]
     distilled_top1: tuple[float, ...]
+    mixed_top1: float
     steps: int
     teacher_calls_in_training: int
     seconds: float
@@ -71,6 +72,10 @@ class DemoReport:
             ("  teacher (60,000 labels)", f"{self.teacher_top1:.1f} %"),
             ("  student, labels only (200 labels)", _accuracies(self.labels_only_top1)),
             ("  student, distilled (teacher on 2,000)", _accuracies(self.distilled_top1)),
+            (
+                "  student, distilled on mixed views",
+                f"{self.mixed_top1:.1f} %  (pairs by mixup or CutMix; one run)",
+            ),
             ("  gain", f"{self.gain:+.1f} points  (the teacher's knowledge replaces labels)"),
         ]
         table = [f"{name:<42}{value}".rstrip() for name, value in rows]

@@ -19,7 +19,7 @@ from kdcache.errors import KdcacheError
 
 __all__ = ["Shell", "run_demo"]
 
-_OURS: Final = ("train.zarr", "test.zarr", "runs")
+_OURS: Final = ("train.zarr", "mixed.zarr", "test.zarr", "runs")
 _COMMAND: Final = "kdcache_cli.main"
 _COMMAND_WITHOUT_TEACHER: Final = "kdcache.demo.without_teacher"
 
@@ -75,7 +75,8 @@ def run_demo(out: Path, recipe: Recipe, *, say: Callable[[str], None]) -> DemoRe
     _prepare(out, recipe)
     shell = Shell(say)
     cache, objects_verified = _stage_one(shell, out)
-    labels_only, distilled = _stage_two(shell, out, recipe)
+    labels_only, distilled, mixed = _stage_two(shell, out, recipe)
+    runs = [*labels_only, *distilled, mixed]
     test = shell.facts("info", str(out / "test.zarr"))
     (teacher,) = cache["teachers"].values()
     (teacher_on_test,) = test["teachers"].values()
@@ -85,12 +86,13 @@ def run_demo(out: Path, recipe: Recipe, *, say: Callable[[str], None]) -> DemoRe
         views_per_second=teacher["views"] / max(teacher["seconds"], 1e-9),
         encoding=teacher["encoding"],
         objects_verified=objects_verified,
-        digests_checked=sum(run["views_checked"] for run in labels_only + distilled),
+        digests_checked=sum(run["views_checked"] for run in runs),
         teacher_top1=100 * teacher_on_test["top1"],
         labels_only_top1=tuple(100 * run["evaluation"]["top1"] for run in labels_only),
         distilled_top1=tuple(100 * run["evaluation"]["top1"] for run in distilled),
+        mixed_top1=100 * mixed["evaluation"]["top1"],
         steps=recipe.steps,
-        teacher_calls_in_training=sum(run["teacher_calls"] for run in labels_only + distilled),
+        teacher_calls_in_training=sum(run["teacher_calls"] for run in runs),
         seconds=time.perf_counter() - start,
     )
     (out / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
@@ -106,37 +108,40 @@ def _prepare(out: Path, recipe: Recipe) -> None:
 
 def _stage_one(shell: Shell, out: Path) -> tuple[dict[str, Any], int]:
     """Cache both sets of pictures; return what ``info`` says and how many objects ``verify`` checked."""
-    train, test = str(out / "train.zarr"), str(out / "test.zarr")
-    shell.run("precompute", LABELLED, UNLABELLED, "--cache", train, "--config", str(out / "precompute.yaml"))
-    shell.run("precompute", TEST, "--cache", test, "--config", str(out / "precompute-test.yaml"))
-    verified = [shell.facts("verify", cache) for cache in (train, test)]
+    train, mixed, test = (str(out / f"{name}.zarr") for name in ("train", "mixed", "test"))
+    for shards, cache, settings in (
+        ((LABELLED, UNLABELLED), train, "precompute"),
+        ((LABELLED, UNLABELLED), mixed, "precompute-mixed"),
+        ((TEST,), test, "precompute-test"),
+    ):
+        shell.run("precompute", *shards, "--cache", cache, "--config", str(out / f"{settings}.yaml"))
+    verified = [shell.facts("verify", cache) for cache in (train, mixed, test)]
     return shell.facts("info", train), sum(report["objects"] for report in verified)
 
 
-def _stage_two(shell: Shell, out: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Train the labels-only and the distilled students, two at a time; the recipe keeps each to one thread."""
+def _stage_two(
+    shell: Shell, out: Path, recipe: Recipe
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """Train the students, two at a time (the recipe keeps each to one thread); one of them on mixed views."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        runs = {
-            distilled: [
-                pool.submit(_train, shell, out, seed, distilled=distilled) for seed in range(recipe.seeds)
-            ]
-            for distilled in (False, True)
-        }
-        return [run.result() for run in runs[False]], [run.result() for run in runs[True]]
+        mixed = pool.submit(_train, shell, out, 0, kind="mixed")
+        labels_only, distilled = (
+            [pool.submit(_train, shell, out, seed, kind=kind) for seed in range(recipe.seeds)]
+            for kind in ("labels-only", "distilled")
+        )
+        return [run.result() for run in labels_only], [run.result() for run in distilled], mixed.result()
 
 
-def _train(shell: Shell, out: Path, seed: int, *, distilled: bool) -> dict[str, Any]:
+def _train(shell: Shell, out: Path, seed: int, *, kind: str) -> dict[str, Any]:
     """Train one student where no teacher can be imported."""
-    kind = "distilled" if distilled else "labels-only"
-    shards = (LABELLED, UNLABELLED) if distilled else (LABELLED,)
-    weights = () if distilled else ("--distill-loss-weight", "0", "--task-loss-weight", "1")
+    labels_only = kind == "labels-only"
     return shell.facts(
         "train",
-        *shards,
-        *("--cache", str(out / "train.zarr")),
+        *((LABELLED,) if labels_only else (LABELLED, UNLABELLED)),
+        *("--cache", str(out / ("mixed.zarr" if kind == "mixed" else "train.zarr"))),
         *("--val", TEST, "--val-cache", str(out / "test.zarr")),
         *("--config", str(out / "train.yaml")),
-        *weights,
+        *(("--distill-loss-weight", "0", "--task-loss-weight", "1") if labels_only else ()),
         *("--seed", str(seed)),
         *("--out", str(out / "runs" / f"{kind}-{seed}")),
         module=_COMMAND_WITHOUT_TEACHER,

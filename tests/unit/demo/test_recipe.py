@@ -14,14 +14,14 @@ def test_thirty_epochs_are_as_many_steps_for_every_run() -> None:
 
 
 def test_precompute_takes_the_settings() -> None:
-    for settings in (Recipe().precompute_settings(), Recipe().test_settings()):
+    for settings in (Recipe().precompute_settings(), Recipe().mixed_settings(), Recipe().test_settings()):
         config = PrecomputeConfig.parse({"shards": [LABELLED], "cache": "c", **settings}, where="recipe")
         assert config.policy.size == 28
 
 
 def test_train_takes_the_settings() -> None:
     values = {"shards": [LABELLED], "cache": "c", "out": "o", **Recipe().train_settings()}
-    assert TrainConfig.parse(values, where="recipe").warmup_steps == 93
+    assert TrainConfig.parse(values, where="recipe").warmup_steps == 62
 
 
 def test_written_files_read_back_as_the_settings(tmp_path: Path) -> None:
