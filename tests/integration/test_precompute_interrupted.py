@@ -31,13 +31,13 @@ def shards(tmp_path: Path) -> list[str]:
     return write_shards(tmp_path / "shards", [24, 22])
 
 
-def _command(cache: Path, shards: list[str], workers: int = 4) -> list[str]:
-    return words(cache, shards, "--teacher", SLOW, "--views", "8", "--workers", str(workers))
+def _command(cache: Path, shards: list[str], workers: int = 4, views: int = 8) -> list[str]:
+    return words(cache, shards, "--teacher", SLOW, "--views", str(views), "--workers", str(workers))
 
 
-def _one_go(cache: Path, shards: list[str], workers: int) -> Path:
-    config = config_for(cache, shards, teachers=[{"model": SLOW}], views=8, workers=workers)
-    assert precompute(config, quiet=True).units == NUM_UNITS
+def _one_go(cache: Path, shards: list[str], workers: int, views: int) -> Path:
+    config = config_for(cache, shards, teachers=[{"model": SLOW}], views=views, workers=workers)
+    assert precompute(config, quiet=True).units == 6 * views // 2
     return cache
 
 
@@ -59,21 +59,27 @@ def _signalled(process: subprocess.Popen[str], send: Callable[[], None]) -> tupl
 
 
 @pytest.mark.slow
-def test_kills_and_readers_change_nothing(tmp_path: Path, shards: list[str]) -> None:
-    """One reader, four readers, and four readers killed at five random moments: the same bytes."""
-    one, four = (_one_go(tmp_path / f"{n}.zarr", shards, n) for n in (1, 4))
+@pytest.mark.parametrize(
+    ("num_kills", "views"),
+    [(5, 8), pytest.param(20, 48, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+)
+def test_kills_and_readers_change_nothing(
+    num_kills: int, views: int, tmp_path: Path, shards: list[str]
+) -> None:
+    """One reader, four readers, and four readers killed at random moments: the same bytes."""
+    one, four = (_one_go(tmp_path / f"{n}.zarr", shards, n, views) for n in (1, 4))
     killed, rng, kills = tmp_path / "killed.zarr", random.Random(20240607), 0
-    while kills < 5:
+    while kills < num_kills:
         before = _count(killed)
-        process = start(_command(killed, shards))
+        process = start(_command(killed, shards, views=views))
         _wait_for(lambda before=before: _count(killed) > before + rng.randrange(3), process)  # type: ignore[misc]
         time.sleep(rng.random() * 0.2)
         assert process.poll() is None, process.communicate()[1]
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         kills += 1
-        assert before < _count(killed) < NUM_UNITS
-    last = start(_command(killed, shards))
+        assert before < _count(killed) < 6 * views // 2
+    last = start(_command(killed, shards, views=views))
     stdout, stderr = last.communicate(timeout=120)
     assert last.returncode == 0, stderr
     assert "were there before" in stdout

@@ -12,6 +12,7 @@ __all__ = [
     "nan_cnn",
     "no_module",
     "probability_cnn",
+    "reordered_cnn",
     "slow_cnn",
     "stranger_cnn",
     "tiny_cnn",
@@ -130,3 +131,13 @@ def no_module() -> int:
 def broken_factory() -> nn.Module:
     """Fail."""
     raise FileNotFoundError("weights.bin")
+
+
+def reordered_cnn(num_classes: int = 10) -> TinyCNN:
+    """Return ``tiny_cnn`` with its classes in another order."""
+    network = TinyCNN(num_classes)
+    with torch.no_grad():
+        network.fc.weight.copy_(network.fc.weight.flip(0))
+        network.fc.bias.copy_(network.fc.bias.flip(0))
+    network.pretrained_cfg = CFG  # type: ignore[assignment]
+    return network
