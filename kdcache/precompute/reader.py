@@ -1,10 +1,12 @@
 """What a reader process does: read raw samples, decode each once, render its views, recognise them."""
 
 import contextlib
+import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import util
 from typing import Any, Self
 
 import numpy as np
@@ -190,6 +192,9 @@ def rendered_items(reader: ItemReader, *, workers: int, pin_memory: bool) -> Ite
         worker_init_fn=_leave_signals_to_the_main_process,
         prefetch_factor=2 if workers else None,
     )
+    if workers:
+        # Runs before multiprocessing waits, for ever, for readers that do not heed its SIGTERM.
+        util.Finalize(None, _end_readers, exitpriority=10)
     for item in loader:
         if isinstance(item, KdcacheError):
             raise item
@@ -219,6 +224,12 @@ def lost_readers_explained(interrupts: Interrupts, standing: Callable[[], str]) 
             f"a reader process died: {reason}; if memory ran out, use fewer --workers or a smaller "
             f"--batch-size. {standing()}"
         ) from error
+
+
+def _end_readers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise here
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _as_it_is(item: Any) -> Any:
