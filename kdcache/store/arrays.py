@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ArraySpec"]
+__all__ = ["ArraySpec", "grown_document"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +93,20 @@ class ArraySpec:
             "blocksize": 0,
         }
         return [to_bytes, {"name": "blosc", "configuration": compress}, {"name": "crc32c"}]
+
+
+def grown_document(found: Any, document: dict[str, Any]) -> dict[str, Any]:
+    """Return ``document`` in the shape of ``found`` wherever that is the same array, grown.
+
+    Growing writes the arrays first and the root last, so an array may be larger than the root says.
+
+    >>> grown_document({"shape": [4, 2]}, {"shape": [3, 2]})
+    {'shape': [4, 2]}
+    """
+    shape = found.get("shape") if isinstance(found, dict) else None
+    expected = document.get("shape")
+    if not isinstance(shape, list) or expected is None or len(shape) != len(expected):
+        return document
+    if not all(isinstance(n, int) for n in shape) or found | {"shape": expected} != document:
+        return document
+    return document | {"shape": [max(pair) for pair in zip(shape, expected, strict=True)]}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError, StoreError
-from kdcache.store.arrays import ArraySpec
+from kdcache.store.arrays import ArraySpec, grown_document
 from kdcache.store.chunks import decode_chunk, decode_index, decode_texts, index_bytes
 from kdcache.store.documents import ARRAY_LIMIT, read_document
 from kdcache.store.head import Planes
@@ -126,7 +126,7 @@ class BlockReader:
             raise StoreError(
                 f"{spec.metadata_path} is missing in {self._objects.url}; fetch the cache again"
             ) from error
-        if not _is_expected(found, spec):
+        if grown_document(found, spec.document()) != found:
             raise StoreError(
                 f"{spec.metadata_path} in {self._objects.url} is not what format 1 says for this manifest "
                 "(its shape, data type or codecs differ); nothing was decoded: fetch the cache again"
@@ -142,15 +142,3 @@ class BlockReader:
             raise self.explain(path, missing) from error
         except CorruptChunkError as error:
             raise self.explain(path, error) from error
-
-
-def _is_expected(found: Any, spec: ArraySpec) -> bool:
-    """An array may be larger than the root says: growing writes the root last."""
-    expected = spec.document()
-    if not isinstance(found, dict):
-        return False
-    shape = found.get("shape")
-    if not isinstance(shape, list) or len(shape) != len(spec.shape):
-        return False
-    is_large_enough = all(isinstance(n, int) and n >= m for n, m in zip(shape, spec.shape, strict=True))
-    return is_large_enough and found | {"shape": expected["shape"]} == expected

@@ -14,32 +14,44 @@ _OUR_FOLDERS = {"samples", "views", "teachers", "commits"}
 _NAMED_DIFFERENCES = 8
 
 
-def create_or_resume(objects: ObjectStore, wanted: Manifest) -> Manifest:
-    """Return the manifest of the cache at ``objects``, created or extended by teachers as ``wanted`` says.
+def create_or_resume(objects: ObjectStore, wanted: Manifest, *, grow: bool = False) -> Manifest:
+    """Return the manifest of the cache at ``objects``: created, or with the teachers of ``wanted`` added.
+
+    Any number of runs may do this at once: the root is swapped, never overwritten.
+
+    Args:
+        objects: where the cache is or will be.
+        wanted: what this run needs.
+        grow: also add the shards behind, and the augmentation seeds above, those that are there.
 
     Raises:
         ManifestMismatchError: the cache there has another identity; each field that differs is named.
         StoreError: something that is not a cache is there, or it cannot be written.
     """
-    with objects.exclusive():
-        if _is_new(objects):
-            merged = wanted
-        else:
-            there = read_manifest(objects)
-            _demand_equal(there.identity, wanted.identity, objects.url)
-            merged = _with_teachers_of(there, wanted)
-            if merged == there:
-                return there
+    while True:
+        root, there = _there(objects)
+        if there is not None:
+            # Also mends what a run that lost the race for the root wrote before it knew.
+            write_arrays(objects, Layout.of(there.identity))
+        merged = wanted if there is None else _merged(there, wanted, grow=grow, url=objects.url)
+        if merged == there:
+            return merged
         write_arrays(objects, Layout.of(merged.identity))
-        objects.replace(ROOT_PATH, dump_root(merged))
-        return merged
+        if objects.swap(ROOT_PATH, root, dump_root(merged)):
+            return merged
+
+
+def _there(objects: ObjectStore) -> tuple[bytes | None, Manifest | None]:
+    if _is_new(objects):
+        return None, None
+    return objects.get(ROOT_PATH), read_manifest(objects)
 
 
 def _is_new(objects: ObjectStore) -> bool:
     try:
         objects.size(ROOT_PATH)
     except FileNotFoundError:
-        strangers = [path for path, _ in objects.list("") if path.split("/")[0] not in _OUR_FOLDERS]
+        strangers = [path for path, *_ in objects.list("") if path.split("/")[0] not in _OUR_FOLDERS]
         if strangers:
             raise StoreError(
                 f"{objects.url} is not a cache, but holds other files ({strangers[0]}, ...); "
@@ -47,6 +59,41 @@ def _is_new(objects: ObjectStore) -> bool:
             ) from None
         return True
     return False
+
+
+def _merged(there: Manifest, wanted: Manifest, *, grow: bool, url: str) -> Manifest:
+    """Return what the cache becomes; what it holds already stays as it is."""
+    grown = _grown(there.identity, wanted.identity) if grow else there.identity
+    _demand_equal(
+        there.identity, _without_growth(wanted.identity, there.identity) if grow else wanted.identity, url
+    )
+    known = there.identity.teachers
+    new = {name: entry for name, entry in wanted.identity.teachers.items() if name not in known}
+    identity = grown.model_copy(update={"teachers": {**known, **new}})
+    if identity == there.identity:
+        return there
+    facts = {name: wanted.about.teachers[name] for name in new if name in wanted.about.teachers}
+    has_new_shards = len(identity.shards) > len(there.identity.shards)
+    sources = [*there.about.sources, *(s for s in wanted.about.sources if s not in there.about.sources)]
+    about = there.about.model_dump() | {
+        "teachers": {**there.about.teachers, **facts},
+        "sources": sources if has_new_shards else there.about.sources,
+    }
+    return Manifest(identity=identity, about=About.model_validate(about))
+
+
+def _grown(there: Identity, wanted: Identity) -> Identity:
+    """Return ``there`` with the further shards and seeds of ``wanted``."""
+    views = max(there.num_aug_seeds, wanted.num_aug_seeds)
+    return there.model_copy(
+        update={"shards": there.shards + wanted.shards[len(there.shards) :], "num_aug_seeds": views}
+    )
+
+
+def _without_growth(wanted: Identity, there: Identity) -> Identity:
+    """Return ``wanted`` without what it adds: the rest has to be equal."""
+    shards = wanted.shards[: len(there.shards)]
+    return wanted.model_copy(update={"shards": shards, "num_aug_seeds": there.num_aug_seeds})
 
 
 def _demand_equal(there: Identity, wanted: Identity, url: str) -> None:
@@ -78,14 +125,3 @@ def _short(value: Any) -> str:
 def _growth_hint(found: list[tuple[str, Any, Any]]) -> str:
     grows = any(name in {"num_aug_seeds", "shards"} for name, _, _ in found)
     return " (kdcache extend adds views and shards)" if grows else ""
-
-
-def _with_teachers_of(there: Manifest, wanted: Manifest) -> Manifest:
-    known = there.identity.teachers
-    new = {name: entry for name, entry in wanted.identity.teachers.items() if name not in known}
-    if not new:
-        return there
-    facts = {name: wanted.about.teachers[name] for name in new if name in wanted.about.teachers}
-    about = there.about.model_dump() | {"teachers": {**there.about.teachers, **facts}}
-    identity = there.identity.model_copy(update={"teachers": {**known, **new}})
-    return Manifest(identity=identity, about=About.model_validate(about))

@@ -9,16 +9,18 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.store.remote import SCHEMES, RemoteObjects
+from kdcache.store.stored import StoredObject
 
 __all__ = ["LocalObjects", "ObjectStore", "open_objects"]
 
 _TEMPORARY = ".tmp-"
+_ZARR_TEMPORARY = ".partial"
 
 
 class ObjectStore(Protocol):
@@ -46,16 +48,20 @@ class ObjectStore(Protocol):
         """Publish an object whole, in place of the one that has the name."""
         ...
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (path, size) of every object under the folder ``prefix``, in a stable order."""
+    def swap(self, path: str, old: bytes | None, new: bytes) -> bool:
+        """Publish ``new`` if the object still holds ``old`` (None: if there is none); else False."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield every object under the folder ``prefix``, in a stable order."""
+        ...
+
+    def leftovers(self) -> Iterator[StoredObject]:
+        """Yield what writers that were killed left behind, and no reader ever looks at."""
         ...
 
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
-        ...
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other writers from replacing documents meanwhile."""
         ...
 
 
@@ -112,21 +118,43 @@ class LocalObjects:
             temporary.replace(target)
             _sync_folder(target.parent)
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (path, size) of every object under the folder ``prefix``, in a stable order."""
+    def swap(self, path: str, old: bytes | None, new: bytes) -> bool:
+        """Publish ``new`` if the object still holds ``old`` (None: if there is none); else False."""
+        with self._locked():
+            try:
+                there: bytes | None = self.get(path)
+            except FileNotFoundError:
+                there = None
+            if there != old:
+                return False
+            self.replace(path, new)
+            return True
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield every object under the folder ``prefix``, in a stable order."""
+        return (entry for entry in self._files(prefix) if not _is_leftover(entry.path))
+
+    def leftovers(self) -> Iterator[StoredObject]:
+        """Yield temporary files, ours and zarr's."""
+        return (entry for entry in self._files("") if _is_leftover(entry.path))
+
+    def _files(self, prefix: str) -> Iterator[StoredObject]:
         for folder, folders, names in os.walk(self.root / prefix):
             folders.sort()
             for name in sorted(names):
-                if not name.startswith(_TEMPORARY):
-                    file = Path(folder, name)
-                    yield file.relative_to(self.root).as_posix(), file.stat().st_size
+                file = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
+                    status = file.stat()
+                    yield StoredObject(
+                        file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
+                    )
 
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
         (self.root / path).unlink()
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Hold the lock of the folder; it ends with the process that holds it, so a kill leaves none."""
         with self._explained(""):
             _make_folder(self.root)
@@ -165,7 +193,7 @@ class LocalObjects:
 
 
 def open_objects(url: str | Path) -> ObjectStore:
-    """Return the objects at a local path or ``file://`` URL; nothing is read or made yet.
+    """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
 
     Raises:
         ConfigError: the URL has a scheme that this version cannot use.
@@ -174,12 +202,19 @@ def open_objects(url: str | Path) -> ObjectStore:
     parts = urlsplit(text)
     if "://" not in text:
         return LocalObjects(Path(text).expanduser())
+    if parts.scheme in SCHEMES:
+        return RemoteObjects(text)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise ConfigError(
-            f"cannot open a cache at {text}: this version reads and writes local folders "
-            "(a path or file:///path); copy the cache to a disk first"
+            f"cannot open a cache at {text}: this version knows local folders "
+            "(a path or file:///path) and s3://bucket/folder; copy the cache to one of them first"
         )
     return LocalObjects(Path(unquote(parts.path)))
+
+
+def _is_leftover(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.startswith(_TEMPORARY) or name.endswith(_ZARR_TEMPORARY)
 
 
 def _make_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ _SUFFIX = ".json"
 
 def list_units(objects: ObjectStore, kind: str = "") -> Iterator[str]:
     """Yield the names of the committed units, or of those of one kind (``samples``, ``views``, a teacher)."""
-    for path, _ in objects.list(f"{_FOLDER}{kind}"):
+    for path, *_ in objects.list(f"{_FOLDER}{kind}"):
         if path != INDEX_PATH and path.endswith(_SUFFIX):
             yield path.removeprefix(_FOLDER).removesuffix(_SUFFIX)
 

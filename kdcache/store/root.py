@@ -5,12 +5,19 @@ from typing import Any
 
 from kdcache.digest import json_sha256
 from kdcache.errors import ConfigError, CorruptChunkError, StoreError
+from kdcache.store.arrays import grown_document
 from kdcache.store.documents import ROOT_LIMIT, pretty_json, read_document
 from kdcache.store.layout import ROOT_PATH, Layout
 from kdcache.store.manifest import FORMAT_VERSION, Manifest
 from kdcache.store.objects import ObjectStore
 
-__all__ = ["array_documents", "dump_root", "expected_root", "read_manifest", "write_arrays"]
+__all__ = [
+    "array_documents",
+    "dump_root",
+    "expected_root",
+    "read_manifest",
+    "write_arrays",
+]
 
 
 def dump_root(manifest: Manifest) -> bytes:
@@ -34,11 +41,27 @@ def array_documents(layout: Layout) -> dict[str, dict[str, Any]]:
 
 
 def write_arrays(objects: ObjectStore, layout: Layout) -> None:
-    """Write the metadata of every group and array below the root."""
+    """Write the metadata of every group and array below the root; an array that is larger stays so."""
     for path, document in array_documents(layout).items():
-        data = pretty_json(document)
-        if not objects.put_new(path, data) and objects.get(path) != data:
-            objects.replace(path, data)
+        while not _is_written(objects, path, document):
+            pass
+
+
+def _is_written(objects: ObjectStore, path: str, document: dict[str, Any]) -> bool:
+    """Swap one document in; False when somebody else changed it meanwhile."""
+    try:
+        there = objects.get(path)
+    except FileNotFoundError:
+        return objects.swap(path, None, pretty_json(document))
+    wanted = pretty_json(grown_document(_parsed(there), document))
+    return there == wanted or objects.swap(path, there, wanted)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_manifest(objects: ObjectStore) -> Manifest:

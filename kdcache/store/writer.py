@@ -38,15 +38,17 @@ class CacheWriter:
         self._reader = BlockReader(objects, self.layout)
 
     @classmethod
-    def create_or_resume(cls, url: str | Path, manifest: Manifest) -> Self:
+    def create_or_resume(cls, url: str | Path, manifest: Manifest, *, grow: bool = False) -> Self:
         """Create a cache, or continue one that has the same identity; a new teacher is added to it.
+
+        With ``grow`` further shards and augmentation seeds are added, too.
 
         Raises:
             ManifestMismatchError: the cache there has another identity; each field that differs is named.
             StoreError: something else is there, or it cannot be written.
         """
         objects = open_objects(url)
-        return cls(objects, create_or_resume(objects, manifest))
+        return cls(objects, create_or_resume(objects, manifest, grow=grow))
 
     def committed(self) -> set[str]:
         """Return the names of all committed units, read anew at every call."""

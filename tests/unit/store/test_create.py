@@ -1,5 +1,7 @@
 """A cache is made once; whoever comes again must agree with it."""
 
+import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import pytest
 from kdcache.config.views import ViewPolicy
 from kdcache.errors import ManifestMismatchError, StoreError
 from kdcache.store.create import create_or_resume
+from kdcache.store.layout import Layout
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import LocalObjects
-from kdcache.store.root import read_manifest
+from kdcache.store.root import read_manifest, write_arrays
 from tests.support.stores import make_manifest, make_teacher
 
 
@@ -86,3 +89,55 @@ def test_a_creation_that_was_killed_before_the_root_is_begun_again(objects: Loca
     objects.delete("zarr.json")
     create_or_resume(objects, make_manifest())
     assert read_manifest(objects) == make_manifest()
+
+
+def test_a_cache_grows_by_shards_and_seeds_behind_those_that_are_there(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest(num_samples=(10, 7)))
+    grown = create_or_resume(objects, make_manifest(num_samples=(10, 7, 9), num_aug_seeds=8), grow=True)
+    assert grown == read_manifest(objects)
+    assert [shard.num_samples for shard in grown.identity.shards] == [10, 7, 9]
+    assert grown.identity.num_aug_seeds == 8
+    root = json.loads(objects.get("views/digest/zarr.json"))
+    assert root["shape"] == [8, 5 * 8]
+
+
+def test_growing_twice_at_once_ends_in_the_larger(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest())
+    create_or_resume(objects, make_manifest(num_aug_seeds=12), grow=True)
+    assert create_or_resume(objects, make_manifest(num_aug_seeds=8), grow=True).identity.num_aug_seeds == 12
+
+
+def test_nothing_grows_without_being_asked(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest())
+    with pytest.raises(ManifestMismatchError, match=r"num_aug_seeds is 4 there, 8 here.*kdcache extend"):
+        create_or_resume(objects, make_manifest(num_aug_seeds=8))
+
+
+def test_what_is_there_may_not_change_while_growing(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest())
+    with pytest.raises(ManifestMismatchError, match=r"shards\[0\].num_samples is 10 there, 11 here"):
+        create_or_resume(objects, make_manifest(num_samples=(11, 7), num_aug_seeds=8), grow=True)
+
+
+def test_metadata_that_a_losing_run_overwrote_is_mended(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest())
+    right = objects.get("views/digest/zarr.json")
+    write_arrays(objects, Layout.of(make_manifest(rows_per_block=64).identity))
+    assert objects.get("views/digest/zarr.json") != right
+    create_or_resume(objects, make_manifest())
+    assert objects.get("views/digest/zarr.json") == right
+
+
+def test_runs_that_start_together_agree_on_one_cache(tmp_path: Path) -> None:
+    manifests = [make_manifest(teachers={f"t{i}": make_teacher()}) for i in range(8)]
+    threads = [
+        threading.Thread(target=create_or_resume, args=(LocalObjects(tmp_path / "c"), manifest))
+        for manifest in manifests
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(read_manifest(LocalObjects(tmp_path / "c")).identity.teachers) == [
+        f"t{i}" for i in range(8)
+    ]
