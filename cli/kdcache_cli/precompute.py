@@ -24,7 +24,7 @@ Run the same command again to continue one that was stopped. Teachers with setti
 4 mismatch with the cache that is there, 5 interrupted (the same command goes on).
 """
 
-PER_TEACHER = ("checkpoint", "kwargs", "mean", "std", "size", "precision", "top_k", "encoding")
+PER_TEACHER = ("checkpoint", "class_map", "kwargs", "mean", "std", "size", "precision", "top_k", "encoding")
 
 
 class KeyValue(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -60,6 +60,15 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Local weights, one per --teacher in the same order; '-' for none.",
     ),
     click.option(
+        "--teacher-class-map", help="JSON or CSV that maps the teacher's classes to those of the cache."
+    ),
+    click.option(
+        "--combine",
+        type=click.Choice(["mean-prob", "mean-logit"]),
+        help="Store the teachers' mean as one teacher more, called ensemble.",
+    ),
+    click.option("--combine-weights", help="Of its members, as 1,2,1.  [default: equal]"),
+    click.option(
         "--teacher-kwargs",
         type=KeyValue(),
         multiple=True,
@@ -87,9 +96,17 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--seeds-per-group", type=int, help="Views of each of its samples; must divide --views."),
     click.option("-b", "--batch-size", type=int, help="Views that a teacher sees at once.  [default: 64]"),
     click.option(
-        "--teacher-threads", type=int, help="CPU threads of the teachers.  [default: all cores but one]"
+        "--teacher-threads", type=int, help="CPU threads of one batch.  [default: 1 on up to 15 cores]"
     ),
-    click.option("-j", "--workers", type=int, help="Reader processes.  [default: 4]"),
+    click.option("--parallel-batches", type=int, help="Batches at once on a CPU.  [default: one per core]"),
+    click.option("-j", "--readers", type=int, help="Reader processes of a worker.  [default: one per core]"),
+    click.option("--workers", type=int, help="Processes on this machine that share the work."),
+    click.option("--devices", help="Their devices, as cuda:0,cuda:1; by default one worker for each."),
+    click.option("--worker", help="I/N: do share I of N, from 0.  [default: RANK, SLURM_ARRAY_TASK_ID]"),
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), help="Where workers run.  [default: local]"
+    ),
+    click.option("--ray-address", help="A Ray cluster.  [default: RAY_ADDRESS, or one on this machine]"),
     click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: the best there is]"),
     click.option("--compile", is_flag=True, default=None, help="Run the teachers through torch.compile."),
     click.option(
@@ -153,6 +170,11 @@ def _settings(shards: Sequence[str], config_file: Path | None, flags: dict[str, 
     settings: dict[str, Any] = read_yaml(config_file) if config_file else {}
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     own = {name: given.pop(f"teacher_{name}") for name in PER_TEACHER if f"teacher_{name}" in given}
+    weights = given.pop("combine_weights", None)
+    if "combine" in given:
+        given["combine"] = {"how": given["combine"]} | ({"weights": weights.split(",")} if weights else {})
+    elif weights:
+        raise click.UsageError("--combine-weights belongs to --combine")
     models, preset, size = given.pop("teachers", ()), given.pop("policy", None), given.pop("size", None)
     if preset is not None or size is not None:
         given["policy"] = _policy(settings.get("policy"), preset, size)

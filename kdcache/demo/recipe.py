@@ -53,7 +53,7 @@ class Recipe:
 
     def precompute_settings(self) -> dict[str, Any]:
         """Return the settings of stage one on the training pictures."""
-        return {"teachers": [TEACHER], "policy": TRAIN_POLICY, "views": self.views, "workers": 2}
+        return {"teachers": [TEACHER], "policy": TRAIN_POLICY, "views": self.views}
 
     def mixed_settings(self) -> dict[str, Any]:
         """Return the settings of stage one on the same pictures under a policy that mixes pairs."""
@@ -61,7 +61,7 @@ class Recipe:
 
     def test_settings(self) -> dict[str, Any]:
         """Return the settings of stage one on the test pictures: one plain view of each."""
-        return {"teachers": [TEACHER], "policy": TEST_POLICY, "views": 1, "workers": 2}
+        return {"teachers": [TEACHER], "policy": TEST_POLICY, "views": 1}
 
     def train_settings(self) -> dict[str, Any]:
         """Return the settings that all students share."""

@@ -1,7 +1,7 @@
 """From a view's uint8 pixels to a network's input, on the network's own device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import torch
@@ -27,6 +27,10 @@ class InputSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Interpolation = "bicubic"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as values that JSON has."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_pretrained_cfg(cls, cfg: Mapping[str, Any], *, where: str) -> Self:

@@ -1,8 +1,10 @@
 """The writer thread: it encodes what the teachers said, collects whole units and commits them in order."""
 
+import contextlib
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcache.errors import TeacherError
+from kdcache.errors import InterruptedRunError, TeacherError
 from kdcache.logits import TopKLogits
 from kdcache.precompute.cut import DeviceCut
 from kdcache.precompute.plan import Task
@@ -23,6 +25,8 @@ from kdcache.store.writer import CacheWriter
 
 __all__ = ["Committer", "Outcome", "TeacherCounts"]
 
+_PATIENCE = 4.0
+"""Seconds that an interrupted run gives the writer to finish what it has."""
 _WAITING = 4
 """Items between the teachers and the writer: enough to smooth out a commit, too few to fill memory."""
 
@@ -59,11 +63,25 @@ class Committer:
 
     Whatever goes wrong in the thread is raised by the next call here. Leaving the ``with`` block, also by an
     error, lets the thread finish what it was given: whole units are committed, the one in flight is dropped.
+    An interrupted run does not wait for a store that hangs.
+
+    Args:
+        writer: of the cache.
+        on_commit: is told of each task that is committed, in the writer's thread.
+
+    Attributes:
+        units: teacher units committed.
+        totals: what was counted of each teacher's views.
+        device_seconds: how long the thread waited for a device, and
+        write_seconds: for the store.
     """
 
-    def __init__(self, writer: CacheWriter) -> None:
+    def __init__(self, writer: CacheWriter, *, on_commit: Callable[[Task], None] | None = None) -> None:
         self.units = 0
         self.totals: dict[str, TeacherCounts] = {}
+        self.device_seconds = 0.0
+        self.write_seconds = 0.0
+        self._on_commit = on_commit
         self._writer = writer
         self._queue: queue.Queue[Outcome | None] = queue.Queue(maxsize=_WAITING)
         self._error: BaseException | None = None
@@ -79,10 +97,24 @@ class Committer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the thread finish; raise its error unless there is one already."""
+        if isinstance(error, InterruptedRunError):
+            self._leave_soon()
+            return
         self._queue.put(None)
         self._thread.join()
         if error is None:
             self._raise()
+
+    def _leave_soon(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=_PATIENCE)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+
+    def flush(self) -> None:
+        """Wait until all that was handed over is committed, or dropped."""
+        self._queue.join()
+        self._raise()
 
     def put(self, outcome: Outcome) -> None:
         """Hand over one outcome; waits while the thread is behind."""
@@ -110,17 +142,30 @@ class Committer:
                     self._take(outcome)
                 except BaseException as error:  # noqa: BLE001 - it is raised in the main thread
                     self._error = error
+            self._queue.task_done()
 
     def _take(self, outcome: Outcome) -> None:
         if self._buffer is None or self._buffer.task != outcome.task:
             self._buffer = _UnitBuffer.of(outcome.task, self._writer.manifest.identity)
+        self.device_seconds += _waited(outcome)
         self._buffer.add(outcome)
         if self._buffer.is_whole:
+            before = time.monotonic()
             self._buffer.commit(self._writer)
+            self.write_seconds += time.monotonic() - before
             self.units += len(outcome.task.teachers)
             for name, counts in self._buffer.counts.items():
                 self.totals.setdefault(name, TeacherCounts()).add(counts)
             self._buffer = None
+            if self._on_commit is not None:
+                self._on_commit(outcome.task)
+
+
+def _waited(outcome: Outcome) -> float:
+    before = time.monotonic()
+    for cut in outcome.cuts.values():
+        cut.wait()
+    return time.monotonic() - before
 
 
 @dataclass(slots=True)

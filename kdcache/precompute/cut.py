@@ -43,10 +43,14 @@ class DeviceCut:
         ready.record(torch.cuda.current_stream(self.logits_BK.device))
         return DeviceCut(ids_BK, logits_BK, head_B6, self.num_classes, ready)
 
-    def to_numpy(self) -> TopKLogits:
-        """Wait for the copies and return the cut."""
+    def wait(self) -> None:
+        """Wait until the copies have arrived."""
         if self.ready is not None:
             self.ready.synchronize()
+
+    def to_numpy(self) -> TopKLogits:
+        """Wait for the copies and return the cut."""
+        self.wait()
         head_B6 = self.head_B6.cpu().numpy()
         return TopKLogits(
             class_ids_NK=None if self.class_ids_BK is None else self.class_ids_BK.cpu().numpy(),

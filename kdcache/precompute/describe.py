@@ -25,31 +25,83 @@ from kdcache.store.root import read_manifest
 from kdcache.teachers.protocol import Teacher
 from kdcache.views.fingerprint import decoder_fingerprint
 
-__all__ = ["Tuning", "demand_shared_classes", "describe", "existing_manifest", "teacher_identity"]
+__all__ = ["DataSet", "Tuning", "demand_shared_classes", "describe", "existing_manifest", "teacher_identity"]
 
 _SOFTWARE: Final = ("kdcache", "torch", "timm", "pillow", "numpy", "zarr")
 _DEFAULT_BATCH = 64
+_MOST_BATCHES = 8
+"""Batches side by side on a CPU: each holds a network's activations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What moves the last bit of a logit: equal tuning on equal hardware gives equal bytes."""
+    """How a teacher computes.
+
+    Batch size and threads move the last bit of a logit: equal ones give equal bytes on equal hardware. How
+    many batches run side by side moves none.
+    """
 
     batch_size: int
     teacher_threads: int
+    parallel_batches: int = 1
 
     @classmethod
-    def of(cls, config: PrecomputeConfig, existing: Manifest | None, *, cores: int) -> Self:
+    def of(
+        cls, config: PrecomputeConfig, existing: Manifest | None, *, cores: int, on_cpu: bool = True
+    ) -> Self:
         """Take what the settings say, else what the cache was begun with, else the defaults.
 
-        One core is left to the readers: where more threads than cores wait for each other, teachers were
-        measured to run five times slower.
+        The cores are those of one worker.
         """
         begun = [] if existing is None else list(existing.about.teachers.values())
+        side_by_side = min(cores, _MOST_BATCHES) if on_cpu and not config.compile else 1
+        threads = config.teacher_threads or _first(begun, "teacher_threads")
         return cls(
             config.batch_size or _first(begun, "batch_size") or _DEFAULT_BATCH,
-            config.teacher_threads or _first(begun, "teacher_threads") or max(1, cores - 1),
+            threads or max(1, cores // side_by_side),
+            config.parallel_batches or max(1, min(side_by_side, cores // (threads or 1))),
         )
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What a cache remembers."""
+        return {"batch_size": self.batch_size, "teacher_threads": self.teacher_threads}
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The shards of a cache, and those of them that this run was given.
+
+    Attributes:
+        entries: what the manifest says of each.
+        indexes: by the same position; None where a shard was not given.
+    """
+
+    entries: tuple[ShardEntry, ...]
+    indexes: tuple[ShardIndex | None, ...]
+
+    @classmethod
+    def of(cls, given: Sequence[ShardIndex], existing: Identity | None) -> Self:
+        """Lay the given shards over those that the cache has: known ones by name, new ones behind them."""
+        by_name = {entry.name: entry for entry in (existing.shards if existing else ())}
+        known = {index.name: index for index in given if index.name in by_name}
+        new = [index for index in given if index.name not in by_name]
+        return cls(
+            (
+                *(_entry(known[name]) if name in known else by_name[name] for name in by_name),
+                *map(_entry, new),
+            ),
+            (*(known.get(name) for name in by_name), *new),
+        )
+
+    @property
+    def given(self) -> tuple[ShardIndex, ...]:
+        """The shards that this run can read."""
+        return tuple(index for index in self.indexes if index is not None)
+
+
+def _entry(index: ShardIndex) -> ShardEntry:
+    return ShardEntry(name=index.name, num_samples=len(index), digest=index.digest)
 
 
 def _first(begun: Sequence[Mapping[str, Any]], name: str) -> int | None:
@@ -73,7 +125,7 @@ def existing_manifest(url: str) -> Manifest | None:
 
 def describe(
     config: PrecomputeConfig,
-    indexes: Sequence[ShardIndex],
+    data: DataSet,
     teachers: Sequence[Teacher],
     settled: Mapping[str, Settled],
     tuning: Tuning,
@@ -84,14 +136,12 @@ def describe(
         ConfigError: a value does not fit.
     """
     identity = {
-        "shards": tuple(
-            ShardEntry(name=index.name, num_samples=len(index), digest=index.digest) for index in indexes
-        ),
+        "shards": data.entries,
         "num_classes": teachers[0].num_classes,
         "policy": config.policy,
         "policy_digest": config.policy.digest(),
         "num_aug_seeds": config.views,
-        **_shape(config, indexes),
+        **_shape(config, data.entries),
         "teachers": {teacher.name: teacher_identity(teacher, settled[teacher.name]) for teacher in teachers},
     }
     return Manifest(
@@ -106,8 +156,8 @@ def describe(
     )
 
 
-def _shape(config: PrecomputeConfig, indexes: Sequence[ShardIndex]) -> dict[str, int]:
-    rows = config.rows_per_block or default_rows_per_block([len(index) for index in indexes])
+def _shape(config: PrecomputeConfig, shards: Sequence[ShardEntry]) -> dict[str, int]:
+    rows = config.rows_per_block or default_rows_per_block([shard.num_samples for shard in shards])
     seeds = config.seeds_per_group or default_seeds_per_group(config.views, rows)
     return {"rows_per_block": rows, "seeds_per_group": seeds}
 
@@ -136,16 +186,12 @@ def teacher_identity(teacher: Teacher, settled: Settled) -> TeacherIdentity:
             "architecture": teacher.architecture,
             "weights_sha256": teacher.weights_sha256,
             "num_classes": teacher.num_classes,
-            "preprocessing": Preprocessing(
-                height=inputs.height,
-                width=inputs.width,
-                mean=inputs.mean,
-                std=inputs.std,
-                interpolation=inputs.interpolation,
-            ),
+            "preprocessing": None if inputs is None else Preprocessing.model_validate(inputs.to_json()),
             "precision": teacher.precision,
             "encoding": settled.encoding,
             "top_k": settled.top_k,
+            "class_map_sha256": teacher.class_map_sha256,
+            "ensemble": teacher.ensemble,
         },
         where=f"teacher {teacher.name!r}",
     )
@@ -154,8 +200,7 @@ def teacher_identity(teacher: Teacher, settled: Settled) -> TeacherIdentity:
 def _facts(teacher: Teacher, settled: Settled, tuning: Tuning) -> dict[str, Any]:
     return {
         "source": teacher.source,
-        "batch_size": tuning.batch_size,
-        "teacher_threads": tuning.teacher_threads,
+        **tuning.facts,
         "device": device_name(teacher.device),
         **settled.facts,
     }

@@ -1,7 +1,5 @@
 """Which work is left, and how it is cut into items: pure functions, no I/O."""
 
-import bisect
-import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +7,7 @@ from typing import Self
 from kdcache.store.layout import Block, Unit
 from kdcache.views.mix import MATCH_SEEDS, MATCH_WINDOW
 
-__all__ = ["Item", "ItemShape", "Items", "Plan", "Task", "plan", "probe_items", "probe_windows", "spread"]
+__all__ = ["Item", "ItemShape", "Plan", "Task", "plan", "probe_items", "probe_windows", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,10 @@ class Plan:
     num_units: int
     num_done: int
 
-    def is_first_of_block(self, position: int) -> bool:
-        """Return whether no earlier pending task reads the samples of this one."""
-        return position == 0 or self.pending[position - 1].block != self.pending[position].block
+    @property
+    def num_pending_units(self) -> int:
+        """Teacher units that are left."""
+        return sum(len(task.teachers) for task in self.pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,58 +97,22 @@ class ItemShape:
         """Return whole windows of a mixing policy under the few seeds that may share a matching."""
         return cls(MATCH_WINDOW, min(MATCH_SEEDS, seeds_per_group))
 
+    def items_of(self, task: Task, *, seeds_per_group: int, thumbnail_rows: int) -> Iterator[Item]:
+        """Cut a task: for each run of samples, one run of seeds after the other.
 
-class Items:
-    """Tasks cut into items of one shape: for each run of samples, one run of seeds after the other.
-
-    No item crosses a task, so what a batch holds depends on nothing but the task and the shape. Items are
-    made when asked for: a list of them would grow with the data set.
-    """
-
-    def __init__(
-        self, tasks: Sequence[Task], shape: ItemShape, *, seeds_per_group: int, thumbnail_rows: int
-    ) -> None:
-        self._tasks = tasks
-        self._shape = shape
-        self._seeds_per_group = seeds_per_group
-        self._thumbnail_rows = thumbnail_rows
-        self._parts = -(-seeds_per_group // shape.seeds)
-        counts = (-(-task.block.num_rows // shape.rows) * self._parts for task in tasks)
-        self._ends = list(itertools.accumulate(counts))
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return self._ends[-1] if self._ends else 0
-
-    def __iter__(self) -> Iterator[Item]:
-        """Make every item in order."""
-        return (self[number] for number in range(len(self)))
-
-    def task_of(self, number: int) -> int:
-        """Return the position of the task that item ``number`` belongs to."""
-        return bisect.bisect_right(self._ends, number)
-
-    def __getitem__(self, number: int) -> Item:
-        """Make item ``number``.
-
-        Raises:
-            IndexError: there is no such item.
+        No item crosses a task, so what a batch holds depends on nothing but the task and the shape.
         """
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        position = self.task_of(number)
-        task = self._tasks[position]
-        run, part = divmod(number - (self._ends[position - 1] if position else 0), self._parts)
-        row, seed = run * self._shape.rows, part * self._shape.seeds
-        stop = min(row + self._shape.rows, task.block.num_rows)
-        last_seed = min(seed + self._shape.seeds, self._seeds_per_group)
-        first = task.group * self._seeds_per_group
-        return Item(
-            shard=task.block.shard,
-            samples=tuple(range(task.block.first + row, task.block.first + stop)),
-            aug_seeds=tuple(range(first + seed, first + last_seed)),
-            thumbnail_rows=max(0, min(self._thumbnail_rows, stop) - row),
-        )
+        block, first_seed = task.block, task.group * seeds_per_group
+        for row in range(0, block.num_rows, self.rows):
+            stop = min(row + self.rows, block.num_rows)
+            for seed in range(0, seeds_per_group, self.seeds):
+                last = min(seed + self.seeds, seeds_per_group)
+                yield Item(
+                    shard=block.shard,
+                    samples=tuple(range(block.first + row, block.first + stop)),
+                    aug_seeds=tuple(range(first_seed + seed, first_seed + last)),
+                    thumbnail_rows=max(0, min(thumbnail_rows, stop) - row),
+                )
 
 
 def spread(counts: Sequence[int], wanted: int) -> tuple[tuple[int, int], ...]:

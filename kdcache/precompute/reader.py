@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import util
 from typing import Any, Self
@@ -21,7 +21,7 @@ from kdcache.data.pairs import mix_rows
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.digest import sample_digest
 from kdcache.errors import BadImageError, ImageTooLargeError, InterruptedRunError, KdcacheError
-from kdcache.precompute.plan import Item, Items
+from kdcache.precompute.plan import Item
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.store.tables import STATUS_OK, STATUS_TOO_LARGE, STATUS_UNDECODABLE, SampleTable
 from kdcache.views.decode import decode_for
@@ -68,31 +68,24 @@ class RenderedItem:
 
 
 class ItemReader(Dataset["RenderedItem | KdcacheError"]):
-    """Items by number; an error is returned, not raised, so that it arrives as it is and in order."""
+    """Reads what an item asks for; an error is returned, not raised, so that it arrives as it is and in order.
+
+    ``indexes`` is by position in the manifest; a shard that no item names may be None.
+    """
 
     def __init__(
-        self,
-        indexes: Sequence[ShardIndex],
-        items: Items | Sequence[Item],
-        policy: ViewPolicy,
-        *,
-        num_classes: int | None,
+        self, indexes: Sequence[ShardIndex | None], policy: ViewPolicy, *, num_classes: int | None
     ) -> None:
         self._indexes = indexes
-        self._items = items
         self._policy = policy
         self._num_classes = num_classes
         # One open shard at a time: a thousand shards would need a thousand open files in each process.
         self._open: ShardReader | None = None
 
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._items)
-
-    def __getitem__(self, number: int) -> RenderedItem | KdcacheError:
+    def __getitem__(self, item: Item) -> RenderedItem | KdcacheError:
         """Read and render one item."""
         try:
-            return self._render(self._items[number])
+            return self._render(item)
         except KdcacheError as error:
             return error
 
@@ -127,8 +120,10 @@ class ItemReader(Dataset["RenderedItem | KdcacheError"]):
         )
 
     def _reader(self, shard: int) -> ShardReader:
-        if self._open is None or self._open.index is not self._indexes[shard]:
-            self._open = ShardReader(self._indexes[shard], num_classes=self._num_classes)
+        index = self._indexes[shard]
+        assert index is not None, "a plan names only shards that were given"
+        if self._open is None or self._open.index is not index:
+            self._open = ShardReader(index, num_classes=self._num_classes)
         return self._open
 
 
@@ -176,8 +171,12 @@ def _table(samples: Sequence[RawSample], status_N: NDArray[np.uint8]) -> SampleT
     )
 
 
-def rendered_items(reader: ItemReader, *, workers: int, pin_memory: bool) -> Iterator[RenderedItem]:
-    """Yield every item in order, read by ``workers`` processes, at most two items each ahead.
+def rendered_items(
+    reader: ItemReader, items: Iterable[Item], *, processes: int, pin_memory: bool = False
+) -> Iterator[RenderedItem]:
+    """Yield every item in order, read by ``processes`` processes (0: here), at most two items each ahead.
+
+    ``items`` is asked for the next one only when a reader is free.
 
     Raises:
         KdcacheError: what a reader met: a damaged shard, a label out of range.
@@ -185,14 +184,14 @@ def rendered_items(reader: ItemReader, *, workers: int, pin_memory: bool) -> Ite
     loader = DataLoader(
         reader,
         batch_size=None,
-        shuffle=False,
-        num_workers=workers,
+        sampler=items,
+        num_workers=processes,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process,
-        prefetch_factor=2 if workers else None,
+        prefetch_factor=2 if processes else None,
     )
-    if workers:
+    if processes:
         # Runs before multiprocessing waits, for ever, for readers that do not heed its SIGTERM.
         util.Finalize(None, _end_readers, exitpriority=10)
     for item in loader:
@@ -221,7 +220,7 @@ def lost_readers_explained(interrupts: Interrupts, standing: Callable[[], str]) 
         interrupts.raise_if_requested(standing())
         reason = str(error).partition("\n")[0]
         raise InterruptedRunError(
-            f"a reader process died: {reason}; if memory ran out, use fewer --workers or a smaller "
+            f"a reader process died: {reason}; if memory ran out, use fewer --readers or a smaller "
             f"--batch-size. {standing()}"
         ) from error
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from kdcache.data.recheck import joined_samples, rendered_looks
 from kdcache.data.sampling import Look, looks_at, num_views
 from kdcache.data.view_check import ViewCheck
 from kdcache.errors import ConfigError, ManifestMismatchError, MissingViewError
+from kdcache.precompute.as_cached import as_cached
 from kdcache.precompute.batches import teacher_logits
 from kdcache.runtime.device import resolve_device
 from kdcache.runtime.progress import make_progress
@@ -80,7 +80,7 @@ def recompute(
             f"the cache {cache.url} holds no targets of teacher {name!r} for these shards yet; run kdcache "
             "precompute on them first"
         )
-    teacher = build_teacher(_as_cached(config, name, entry), device=resolve_device(device))
+    teacher = build_teacher(as_cached(config, name, entry), device=resolve_device(device))
     _demand_same(teacher, entry, cache)
     report = AgreementReport(name, entry.encoding)
     looks = looks_at(samples, seeds, views)
@@ -144,19 +144,6 @@ def _cached_name(config: TeacherConfig, cache: Cache) -> str:
         f"the cache {cache.url} has no teacher {config.cache_name!r}, but {', '.join(cache.teachers) or 'none'}; "
         "say which one it is: --teacher NAME=MODEL"
     )
-
-
-def _as_cached(config: TeacherConfig, name: str, entry: TeacherIdentity) -> TeacherConfig:
-    inputs = entry.preprocessing
-    settings: dict[str, Any] = config.model_dump(exclude_unset=True) | {
-        "name": name,
-        "precision": entry.precision,
-        "size": (inputs.height, inputs.width),
-        "mean": inputs.mean,
-        "std": inputs.std,
-        "interpolation": inputs.interpolation,
-    }
-    return TeacherConfig.parse(settings, where=f"teacher {name!r} as the cache describes it")
 
 
 def _demand_same(teacher: Teacher, entry: TeacherIdentity, cache: Cache) -> None:

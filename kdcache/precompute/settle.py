@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from kdcache.config.precompute import PrecomputeConfig, TeacherConfig
+from kdcache.config.precompute import CombineConfig, PrecomputeConfig, TeacherConfig
 from kdcache.config.views import ViewPolicy
 from kdcache.data.index import ShardIndex
 from kdcache.precompute.batches import probe_logits
@@ -39,6 +39,7 @@ class _Probe:
     config: PrecomputeConfig
     indexes: Sequence[ShardIndex]
     batch_size: int
+    readers: int
     num_classes: int
     say: Say
 
@@ -46,8 +47,8 @@ class _Probe:
         return probe_items(counts, self.config.check_samples, batch_size=self.batch_size)
 
     def rendered(self, items: Sequence[Item], policy: ViewPolicy) -> Iterable[RenderedItem]:
-        reader = ItemReader(self.indexes, items, policy, num_classes=self.num_classes)
-        return rendered_items(reader, workers=min(self.config.workers, len(items)), pin_memory=False)
+        reader = ItemReader(self.indexes, policy, num_classes=self.num_classes)
+        return rendered_items(reader, items, processes=min(self.readers, len(items)))
 
 
 def settle(
@@ -57,6 +58,7 @@ def settle(
     *,
     existing: Identity | None,
     batch_size: int,
+    readers: int,
     say: Say,
 ) -> dict[str, Settled]:
     """Return how each teacher's targets are kept: as the cache has it, else by settings and pilot.
@@ -66,9 +68,10 @@ def settle(
         TeacherError: a new teacher is no better than chance, or returns no logits.
         ShardError: a label is no class of the teacher.
     """
-    probe = _Probe(config, indexes, batch_size, teachers[0].num_classes, say)
+    probe = _Probe(config, indexes, batch_size, readers, teachers[0].num_classes, say)
     settled = {}
-    for settings, teacher in zip(config.teachers, teachers, strict=True):
+    wanted: list[TeacherConfig | CombineConfig] = [*config.teachers, *config.combine]
+    for settings, teacher in zip(wanted, teachers, strict=True):
         where = f"teacher {teacher.name!r}"
         encoding, top_k = choose_encoding(
             teacher.num_classes, top_k=settings.top_k, encoding=settings.encoding, where=where
@@ -84,7 +87,7 @@ def settle(
 
 def _as_stored(
     known: TeacherIdentity,
-    settings: TeacherConfig,
+    settings: TeacherConfig | CombineConfig,
     num_classes: int,
     encoding: Encoding,
     top_k: int | Literal["auto"],
@@ -115,7 +118,7 @@ def _check(teacher: Teacher, probe: _Probe) -> dict[str, Any]:
 
 def _pilot(
     teacher: Teacher,
-    settings: TeacherConfig,
+    settings: TeacherConfig | CombineConfig,
     probe: _Probe,
     encoding: Encoding,
     facts: dict[str, Any],

@@ -34,7 +34,7 @@ class TeacherFacts:
     architecture: str
     source: str | None
     weights_sha256: str
-    input_size: tuple[int, int]
+    input_size: tuple[int, int] | None
     precision: str
     encoding: str
     top_k: int
@@ -151,7 +151,7 @@ def _teacher_facts(
         architecture=entry.architecture,
         source=str(about["source"]) if about.get("source") else None,
         weights_sha256=entry.weights_sha256,
-        input_size=(entry.preprocessing.height, entry.preprocessing.width),
+        input_size=(entry.preprocessing.height, entry.preprocessing.width) if entry.preprocessing else None,
         precision=entry.precision,
         encoding=entry.encoding,
         top_k=entry.top_k,

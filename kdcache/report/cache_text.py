@@ -66,8 +66,8 @@ def _view_rows(report: CacheReport) -> Iterable[Row]:
 
 
 def _teacher_rows(facts: TeacherFacts) -> Iterable[Row]:
-    height, width = facts.input_size
-    yield "architecture", f"{facts.architecture}, {height} x {width} pixels, {facts.precision}"
+    size = "" if facts.input_size is None else "{} x {} pixels, ".format(*facts.input_size)
+    yield "architecture", f"{facts.architecture}, {size}{facts.precision}"
     if facts.source:
         yield "source", facts.source
     yield "weights", f"sha256 {facts.weights_sha256[:16]}"

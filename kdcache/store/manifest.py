@@ -87,6 +87,7 @@ class TeacherIdentity(Settings):
     """What decides a teacher's stored targets.
 
     Attributes:
+        preprocessing: what a network does to a view; None for an ensemble, whose members each have one.
         num_classes: C, the classes that the stored ids count, after the class map.
         encoding: how targets are stored; ``dense8`` and ``float32`` keep all classes.
         top_k: K, the kept classes of a view.
@@ -97,7 +98,7 @@ class TeacherIdentity(Settings):
     architecture: str = Field(max_length=1024)
     weights_sha256: Sha256
     num_classes: int = Field(ge=2, le=1 << 24)
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None = None
     precision: Literal["float32", "bfloat16", "float16"]
     encoding: Encoding
     top_k: int = Field(ge=1)

@@ -54,6 +54,14 @@ class CacheWriter:
         """Return the names of all committed units, read anew at every call."""
         return set(list_units(self._objects))
 
+    def is_committed(self, unit_name: str) -> bool:
+        """Look up whether a unit is committed by now."""
+        try:
+            self._objects.size(record_path(unit_name))
+        except FileNotFoundError:
+            return False
+        return True
+
     def samples(self, block: int) -> SampleTable:
         """Return the committed samples of a block."""
         return self._reader.samples(block)

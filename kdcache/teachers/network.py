@@ -1,6 +1,7 @@
 """A torch module as a teacher: its own preprocessing, autocast, and a classifier in float32."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,12 @@ class NetworkTeacher:
         compile_it: bool = False,
     ) -> None:
         self.name = name
+        self.class_map_sha256: str | None = None
+        self.ensemble: dict[str, Any] | None = None
         self.architecture = architecture
         self.source = source
-        self.inputs = inputs
+        self.inputs: InputSpec | None = inputs
+        self._size = (inputs.height, inputs.width)
         self.precision: Precision = precision
         self.device = device
         self.weights_sha256 = module_sha256(module)
@@ -52,8 +56,10 @@ class NetworkTeacher:
             return logits_BC.to(torch.float32)
 
     def _count_classes(self) -> int:
-        size = (1, 3, self.inputs.height, self.inputs.width)
-        image_13HW = torch.zeros(size, device=self.device).contiguous(memory_format=torch.channels_last)
+        height, width = self._size
+        image_13HW = torch.zeros((1, 3, height, width), device=self.device).contiguous(
+            memory_format=torch.channels_last
+        )
         try:
             with torch.inference_mode():
                 output = self._network(image_13HW)
@@ -61,7 +67,7 @@ class NetworkTeacher:
             # A network may raise whatever it likes when its input does not fit.
             raise TeacherError(
                 f"teacher {self.name!r} ({self.architecture}) cannot take an image of "
-                f"{self.inputs.height} x {self.inputs.width}: {error}; give its size with --teacher-size"
+                f"{height} x {width}: {error}; give its size with --teacher-size"
             ) from error
         if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < 2:
             raise TeacherError(

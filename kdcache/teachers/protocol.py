@@ -1,6 +1,6 @@
 """What stage one asks of a teacher."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,20 +19,24 @@ class Teacher(Protocol):
         architecture: timm's name, or ``module:factory``.
         source: where its weights are from, for people.
         num_classes: C.
-        inputs: the input that views are brought to.
+        inputs: the input that views are brought to; None for an ensemble, whose members have their own.
         precision: of matrix products.
         weights_sha256: digest of its state dict as loaded.
         device: where it computes.
+        class_map_sha256: digest of the map from its own classes to the cache's, if there is one.
+        ensemble: how it combines other teachers, if it does.
     """
 
     name: str
     architecture: str
     source: str
     num_classes: int
-    inputs: InputSpec
+    inputs: InputSpec | None
     precision: Precision
     weights_sha256: str
     device: torch.device
+    class_map_sha256: str | None
+    ensemble: dict[str, Any] | None
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         """Return float32 logits (B, C) of uint8 views on the teacher's device."""

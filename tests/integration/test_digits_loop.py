@@ -82,7 +82,7 @@ def _precompute(folder: Path, shards: list[str], cache: str, policy: dict[str, A
         "teachers": [teacher],
         "policy": policy,
         "views": views,
-        "workers": 0,
+        "readers": 0,
         "teacher_threads": 1,
         "device": "cpu",
     }

@@ -52,7 +52,7 @@ class Made:
             ],
             "policy": {"preset": "rrc", "size": 24},
             "views": 4,
-            "workers": 0,
+            "readers": 0,
             "teacher_threads": 1,
             "device": "cpu",
             "teacher_check": False,

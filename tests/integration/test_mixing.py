@@ -97,7 +97,7 @@ def test_one_more_shard_changes_no_mixed_view(tmp_path: Path, shards: list[str],
 def test_readers_and_batch_size_of_stage_one_change_no_mixed_view(
     tmp_path: Path, shards: list[str], cache: Path
 ) -> None:
-    assert dict_of(run(tmp_path / "c.zarr", shards, workers=2, batch_size=7)) == dict_of(cache)
+    assert dict_of(run(tmp_path / "c.zarr", shards, readers=2, batch_size=7)) == dict_of(cache)
 
 
 def test_a_bad_sample_leaves_its_partner_unmixed(shards: list[str], cache: Path) -> None:

@@ -145,9 +145,9 @@ def test_auto_keeps_as_few_classes_as_hold_the_mass(tmp_path: Path, shards: list
 
 def test_the_pilot_does_not_depend_on_the_readers(tmp_path: Path, shards: list[str]) -> None:
     facts = []
-    for workers in (0, 2):
-        cache = tmp_path / f"c{workers}.zarr"
-        precompute(config_for(cache, shards, teachers=[WIDE], workers=workers), quiet=True)
+    for readers in (0, 2):
+        cache = tmp_path / f"c{readers}.zarr"
+        precompute(config_for(cache, shards, teachers=[WIDE], readers=readers), quiet=True)
         facts.append(manifest_of(cache)["about"]["teachers"]["wide"]["kept_mass"])
     assert facts[0] == facts[1]
 

@@ -31,12 +31,12 @@ def shards(tmp_path: Path) -> list[str]:
     return write_shards(tmp_path / "shards", [24, 22])
 
 
-def _command(cache: Path, shards: list[str], workers: int = 4, views: int = 8) -> list[str]:
-    return words(cache, shards, "--teacher", SLOW, "--views", str(views), "--workers", str(workers))
+def _command(cache: Path, shards: list[str], readers: int = 4, views: int = 8) -> list[str]:
+    return words(cache, shards, "--teacher", SLOW, "--views", str(views), "--readers", str(readers))
 
 
-def _one_go(cache: Path, shards: list[str], workers: int, views: int) -> Path:
-    config = config_for(cache, shards, teachers=[{"model": SLOW}], views=views, workers=workers)
+def _one_go(cache: Path, shards: list[str], readers: int, views: int) -> Path:
+    config = config_for(cache, shards, teachers=[{"model": SLOW}], views=views, readers=readers)
     assert precompute(config, quiet=True).units == 6 * views // 2
     return cache
 
@@ -94,7 +94,7 @@ def test_a_signal_ends_the_run_with_the_line_that_resumes_it(
     tmp_path: Path, shards: list[str], name: str
 ) -> None:
     cache = tmp_path / "c.zarr"
-    process = start(_command(cache, shards, workers=2))
+    process = start(_command(cache, shards, readers=2))
     _wait_for(lambda: _count(cache) > 0, process)
     # Ctrl-C reaches the readers, too; a service manager's SIGTERM may.
     code, stderr = _signalled(process, lambda: os.killpg(process.pid, getattr(signal, name)))
@@ -111,13 +111,13 @@ def test_a_signal_ends_the_run_with_the_line_that_resumes_it(
 
 def test_a_run_that_lost_a_reader_says_so_and_can_go_on(tmp_path: Path, shards: list[str]) -> None:
     cache = tmp_path / "c.zarr"
-    process = start(_command(cache, shards, workers=2))
+    process = start(_command(cache, shards, readers=2))
     _wait_for(lambda: _count(cache) > 0, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     code, stderr = _signalled(process, lambda: os.kill(int(children[-1]), signal.SIGKILL))
     assert code == 5, stderr
     assert "a reader process died" in stderr
-    assert "fewer --workers" in stderr
+    assert "fewer --readers" in stderr
     assert "Traceback" not in stderr
     _one_go_again = precompute(config_for(cache, shards, teachers=[{"model": SLOW}], views=8), quiet=True)
     assert _one_go_again.units_before > 0

@@ -34,7 +34,8 @@ def config_for(cache: Path, shards: Sequence[str], **changes: Any) -> Precompute
         "rows_per_block": 8,
         "batch_size": 8,
         "teacher_threads": 1,
-        "workers": 0,
+        "parallel_batches": 1,
+        "readers": 0,
         "device": "cpu",
         "teacher_check": False,
     }
@@ -44,7 +45,7 @@ def config_for(cache: Path, shards: Sequence[str], **changes: Any) -> Precompute
 def words(cache: Path, shards: Sequence[str], *more: str) -> list[str]:
     """Return the same settings as words of a command line."""
     flags = "--policy rrc --size 24 --views 4 --seeds-per-group 2 --rows-per-block 8 --batch-size 8"
-    rest = "--teacher-threads 1 --workers 0 --device cpu --skip-teacher-check"
+    rest = "--teacher-threads 1 --readers 0 --device cpu --skip-teacher-check"
     teacher = [] if "--teacher" in more else ["--teacher", TINY]
     return ["precompute", *shards, "--cache", str(cache), *teacher, *flags.split(), *rest.split(), *more]
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcache.precompute.plan import Items, ItemShape, Task, plan, probe_items, spread
+from kdcache.precompute.plan import Item, ItemShape, Task, plan, probe_items, spread
 from kdcache.store.layout import Block
 
 BLOCKS = (Block(0, 0, 0, 8), Block(1, 0, 8, 2), Block(2, 1, 0, 7))
@@ -26,29 +26,28 @@ def test_nothing_is_left_of_a_complete_cache() -> None:
     assert plan(BLOCKS, 1, ["cnn"], {"cnn/0-0", "cnn/1-0", "cnn/2-0"}).pending == ()
 
 
-def test_samples_are_counted_with_the_first_pending_task_of_their_block() -> None:
-    work = plan(BLOCKS, 2, ["cnn"], {"cnn/1-0"})
-    assert [work.is_first_of_block(i) for i in range(5)] == [True, False, True, True, False]
-
-
-def _items(batch_size: int, seeds_per_group: int = 2) -> Items:
-    work = plan(BLOCKS, 2, ["cnn"], {"cnn/0-0"})
+def _items(batch_size: int, seeds_per_group: int = 2) -> list[tuple[int, Item]]:
+    pending = plan(BLOCKS, 2, ["cnn"], {"cnn/0-0"}).pending
     shape = ItemShape.of_batch(batch_size, seeds_per_group)
-    return Items(work.pending, shape, seeds_per_group=seeds_per_group, thumbnail_rows=3)
+    return [
+        (number, item)
+        for number, task in enumerate(pending)
+        for item in shape.items_of(task, seeds_per_group=seeds_per_group, thumbnail_rows=3)
+    ]
 
 
 @given(batch_size=st.integers(1, 40), seeds=st.integers(1, 5))
 def test_items_cover_every_view_once_in_order(batch_size: int, seeds: int) -> None:
-    items, pending = _items(batch_size, seeds), plan(BLOCKS, 2, ["cnn"], {"cnn/0-0"}).pending
+    pending = plan(BLOCKS, 2, ["cnn"], {"cnn/0-0"}).pending
     seen = [
-        (items.task_of(n), item.shard, sample, seed)
-        for n, item in enumerate(items)
+        (number, item.shard, sample, seed)
+        for number, item in _items(batch_size, seeds)
         for sample in item.samples
         for seed in item.aug_seeds
     ]
     wanted = [
-        (n, task.block.shard, task.block.first + row, task.group * seeds + offset)
-        for n, task in enumerate(pending)
+        (number, task.block.shard, task.block.first + row, task.group * seeds + offset)
+        for number, task in enumerate(pending)
         for row in range(task.block.num_rows)
         for offset in range(seeds)
     ]
@@ -57,21 +56,17 @@ def test_items_cover_every_view_once_in_order(batch_size: int, seeds: int) -> No
 
 @given(batch_size=st.integers(2, 40))
 def test_a_batch_is_never_too_large(batch_size: int) -> None:
-    assert max(len(item.samples) * len(item.aug_seeds) for item in _items(batch_size)) <= batch_size
+    assert max(len(item.samples) * len(item.aug_seeds) for _, item in _items(batch_size)) <= batch_size
 
 
 def test_one_sample_is_the_least() -> None:
-    assert {len(item.samples) for item in _items(1, seeds_per_group=5)} == {1}
+    assert {len(item.samples) for _, item in _items(1, seeds_per_group=5)} == {1}
 
 
 def test_the_first_rows_of_a_block_get_thumbnails() -> None:
-    items = _items(4)
-    assert [items[n].thumbnail_rows for n in range(4)] == [2, 1, 0, 0]
-    assert sum(item.thumbnail_rows for item in items) == 3 + 2 * 2 + 2 * 3
-
-
-def test_no_tasks_are_no_items() -> None:
-    assert list(Items((), ItemShape(2, 2), seeds_per_group=2, thumbnail_rows=8)) == []
+    rows = [item.thumbnail_rows for _, item in _items(4)]
+    assert rows[:4] == [2, 1, 0, 0]
+    assert sum(rows) == 3 + 2 * 2 + 2 * 3
 
 
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=6), wanted=st.integers(0, 60))

@@ -49,6 +49,7 @@ def test_a_timm_teacher_has_timm_s_preprocessing(tmp_path: Path) -> None:
     teacher = build_teacher(
         TeacherConfig(model="test_resnet", checkpoint=tmp_path / "w.safetensors"), device=CPU
     )
+    assert teacher.inputs is not None
     assert (teacher.inputs.height, teacher.num_classes) == (160, 1000)
     views_B3HW = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     assert teacher(views_B3HW).shape == (2, 1000)
