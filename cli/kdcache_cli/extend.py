@@ -1,0 +1,50 @@
+"""``kdcache extend``: add views, teachers or shards to a cache, in place."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdcache_cli.precompute_options import settings_from, with_options
+
+__all__ = ["command"]
+
+EPILOG = """\b
+Examples:
+  kdcache extend 'train-{000..146}.tar' --cache cache.zarr --teacher resnet50.a1_in1k --views 100
+  kdcache extend 'more-{000..012}.tar' --cache cache.zarr --teacher resnet50.a1_in1k
+  kdcache extend 'train-{000..146}.tar' --cache cache.zarr --teacher big=regnety_160.swag_ft_in1k --top-k 50
+
+No data object is written again: only zarr.json files change. Open readers and running trainings go on undisturbed; a
+training that starts now may use what is committed so far. Run the same command again to continue one that was stopped.
+"""
+
+
+@click.command("extend", epilog=EPILOG)
+@click.argument("shards", nargs=-1)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file with any settings; flags override it.",
+)
+@with_options
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no notices.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    shards: tuple[str, ...], config_file: Path | None, quiet: bool, as_json: bool, **flags: Any
+) -> None:
+    """Add views (--views), teachers (--teacher) or SHARDS to a cache, and compute what that leaves to do.
+
+    SHARDS are those to work on, known to the cache or new. Policy, block and group sizes are the cache's, and
+    so is all that it says of a teacher it knows.
+    """
+    import json
+    import shlex
+    import sys
+
+    from kdcache.precompute import extension_of, precompute
+
+    config = extension_of(settings_from(shards, config_file, flags), where="kdcache extend")
+    report = precompute(config, grow=True, quiet=quiet, resume=f"kdcache {shlex.join(sys.argv[1:])}")
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.summary())

@@ -1,0 +1,255 @@
+"""Does stage one keep teacher and readers busy? Its views/s against the bound of its two parts.
+
+Run ``python -m tests.benchmarks.precompute [--device cuda] [--model NAME] [--seconds N] [--repeats N]``. The parts,
+each with the whole machine to itself, take turns with the whole, in one process:
+
+- teacher: the network over views that lie in memory (on an accelerator: on the device), forward pass only;
+- render: reading, decoding and rendering alone;
+- run: stage one, from shards to committed units.
+
+Where both share the cores of a CPU the bound is 1 / (1 / teacher + 1 / render); with an accelerator, the smaller one.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from webdataset.writer import TarWriter
+
+from kdcache.config.precompute import PrecomputeConfig
+from kdcache.precompute.batches import teacher_logits
+from kdcache.precompute.plan import Task
+from kdcache.precompute.prepare import Prepared, Settings, prepare, work_of
+from kdcache.precompute.reader import ItemReader, RenderedItem, rendered_items
+from kdcache.precompute.worker import Worker, computing_threads
+from kdcache.runtime.interrupt import Interrupts
+from kdcache.store.layout import THUMBNAIL_ROWS
+from tests.benchmarks.views import photographs
+
+__all__ = ["main", "measure"]
+
+GOAL = 0.95
+
+
+class _Tasks:
+    """Tasks until the time is up."""
+
+    def __init__(self, tasks: Iterator[Task], seconds: float) -> None:
+        self._tasks, self._seconds = tasks, seconds
+        self._rounds = 0
+
+    def more(self) -> bool:
+        """Return True once."""
+        self._rounds += 1
+        self._deadline = time.monotonic() + self._seconds
+        return self._rounds == 1
+
+    def __iter__(self) -> Iterator[Task]:
+        """Yield tasks."""
+        return itertools.takewhile(lambda _: time.monotonic() < self._deadline, self._tasks)
+
+
+def _write_shards(folder: Path, shards: int, samples: int) -> list[str]:
+    pictures = photographs(24)
+    paths = []
+    for shard in range(shards):
+        paths.append(str(folder / f"train-{shard:03d}.tar"))
+        with TarWriter(paths[-1], encoder=False) as sink:
+            for sample in range(samples):
+                number = shard * samples + sample
+                picture = pictures[number % len(pictures)]
+                sink.write({"__key__": f"{number:06d}", "jpg": picture, "cls": b"%d" % (number % 1000)})
+    return paths
+
+
+def _prepared(folder: Path, model: str, device: str, views: int, more: dict[str, Any]) -> Prepared:
+    weights = folder / "weights.safetensors"
+    if not weights.exists():
+        torch.manual_seed(0)
+        save_file(timm.create_model(model).state_dict(), weights)
+    config = PrecomputeConfig.parse(
+        {
+            "shards": [str(folder / "train-*.tar")],
+            "cache": str(folder / f"cache-{len(list(folder.iterdir()))}.zarr"),
+            "teachers": [{"model": model, "checkpoint": str(weights), "top_k": 50, "size": 224, **more}],
+            "policy": {"preset": "rrc", "size": 224},
+            "views": views,
+            "rows_per_block": 64,
+            "seeds_per_group": 2,
+            "device": device,
+            "compile": device != "cpu",
+            "teacher_check": False,
+        },
+        where="benchmark",
+    )
+    return prepare(Settings.of(config), say=lambda _: None)
+
+
+def _run(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> tuple[float, dict[str, float]]:
+    worker = Worker(prepared, num_samples=1 << 30, advance=lambda _: None)
+    started = time.monotonic()
+    with computing_threads(prepared.settings.tuning.teacher_threads):
+        worker.run(_Tasks(tasks, seconds), Interrupts(), lambda: "")
+    taken = time.monotonic() - started
+    report = worker.report(units_before=0)
+    waits = {
+        "reader": report.reader_wait_seconds / taken,
+        "teacher": report.teacher_wait_seconds / taken,
+        "writer": report.writer_wait_seconds / taken,
+    }
+    return report.views / taken, waits
+
+
+def _render(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> tuple[float, list[RenderedItem]]:
+    """Return views/s of the readers alone, and some of what they read."""
+    identity, settings = prepared.writer.manifest.identity, prepared.settings
+    reader = ItemReader(settings.data.indexes, identity.policy, num_classes=1000)
+    source = _Tasks(tasks, seconds)
+    source.more()
+    items = (
+        item
+        for task in source
+        for item in prepared.shape.items_of(
+            task, seeds_per_group=identity.seeds_per_group, thumbnail_rows=THUMBNAIL_ROWS
+        )
+    )
+    kept: list[RenderedItem] = []
+    started, views = time.monotonic(), 0
+    for rendered in rendered_items(reader, items, processes=settings.readers):
+        views += len(rendered.views_B3HW)
+        kept = [*kept[-3:], rendered]
+    return views / (time.monotonic() - started), kept
+
+
+def _teach(prepared: Prepared, kept: list[RenderedItem], seconds: float) -> float:
+    """Return views/s of the teacher alone, in the better of two arrangements."""
+    teacher, tuning = prepared.teachers[0], prepared.settings.tuning
+    batches = [item.views_B3HW.to(teacher.device) for item in kept]
+
+    def forward(number: int) -> int:
+        views_B3HW = batches[number % len(batches)]
+        teacher_logits(teacher, views_B3HW, batch_size=tuning.batch_size)
+        return len(views_B3HW)
+
+    if teacher.device.type == "cuda":
+        return _one_after_the_other(forward, seconds, torch.cuda.synchronize)
+    cores = tuning.parallel_batches * tuning.teacher_threads
+    with computing_threads(cores):
+        together = _one_after_the_other(forward, seconds / 2, lambda: None)
+    return max(together, _side_by_side(forward, seconds / 2, cores))
+
+
+def _one_after_the_other(
+    forward: Callable[[int], int], seconds: float, synchronize: Callable[[], None]
+) -> float:
+    for number in range(3):
+        forward(number)
+    synchronize()
+    started, views = time.monotonic(), 0
+    for number in itertools.count():
+        views += forward(number)
+        if time.monotonic() - started > seconds:
+            break
+    synchronize()
+    return views / (time.monotonic() - started)
+
+
+def _side_by_side(forward: Callable[[int], int], seconds: float, threads: int) -> float:
+    deadline = time.monotonic() + seconds
+
+    def work(number: int) -> int:
+        views = 0
+        while time.monotonic() < deadline:
+            views += forward(number)
+        return views
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        views = sum(pool.map(work, range(threads)))
+    return views / (time.monotonic() - started)
+
+
+def measure(model: str, device: str, seconds: float, repeats: int) -> dict[str, Any]:
+    """Return the ratio of the run to its bound, and what it is made of."""
+    more = {"precision": "bfloat16"} if device != "cpu" else {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_shards(folder, 8, 128)
+        prepared = _prepared(folder, model, device, 2000, more)
+        tasks = iter(work_of(prepared).pending)
+        _, kept = _render(prepared, tasks, 1.0)
+        _teach(prepared, kept, 1.0)
+        turns = [_turn(prepared, tasks, seconds) for _ in range(repeats)]
+    on_cpu = device == "cpu"
+    for turn in turns:
+        shared = 1 / (1 / turn["teacher"] + 1 / turn["render"])
+        turn["bound"] = shared if on_cpu else min(turn["teacher"], turn["render"])
+        turn["ratio"] = turn["run"] / turn["bound"]
+    ratios = [turn["ratio"] for turn in turns]
+    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return {
+        "model": model,
+        "device": device,
+        "ratio": median,
+        "lower_quartile": low,
+        "upper_quartile": high,
+        "goal": GOAL,
+        "turns": turns,
+    }
+
+
+def _turn(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> dict[str, Any]:
+    # Before and after the run: a machine that slows down meanwhile slows both sides.
+    render, kept = _render(prepared, tasks, seconds / 4)
+    teacher = _teach(prepared, kept, seconds / 4)
+    run, waits = _run(prepared, tasks, seconds)
+    teacher_after = _teach(prepared, kept, seconds / 4)
+    render_after, _ = _render(prepared, tasks, seconds / 4)
+    return {
+        "render": (render + render_after) / 2,
+        "teacher": (teacher + teacher_after) / 2,
+        "run": run,
+        "waits": waits,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Print the ratio beside its goal."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--seconds", type=float, default=24.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(options.model, options.device, options.seconds, options.repeats)
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    for turn in found["turns"]:
+        waits = ", ".join(f"{name} {share:.0%}" for name, share in turn["waits"].items())
+        print(
+            f"render {turn['render']:.1f}, teacher {turn['teacher']:.1f}, bound {turn['bound']:.1f}, "
+            f"run {turn['run']:.1f} views/s ({turn['ratio']:.3f} of it); waited for {waits}; "
+            f"peak memory {turn['megabytes']:,.0f} MB"
+        )
+    spread = f"{found['lower_quartile']:.3f} to {found['upper_quartile']:.3f}"
+    print(f"{found['model']} on {found['device']}: {found['ratio']:.3f} of the bound ({spread}), goal {GOAL}")
+
+
+if __name__ == "__main__":
+    main()
