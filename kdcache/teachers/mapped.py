@@ -41,7 +41,8 @@ class MappedTeacher:
         self.weights_sha256 = teacher.weights_sha256
         self.device = teacher.device
         self.num_classes = class_map.num_target
-        self.class_map_sha256 = class_map.sha256
+        self.class_map_sha256: str | None = class_map.sha256
+        self.ensemble = teacher.ensemble
         self._teacher = teacher
         groups: list[list[int]] = [[] for _ in range(class_map.num_target)]
         for source, target in sorted(class_map.target_of.items()):

@@ -1,6 +1,7 @@
 """A teacher behind a class map, against probabilities added up in float64."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,18 +34,15 @@ class _Says:
     name: str = "says"
     architecture: str = "tests:says"
     source: str = "test"
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(8, 8))
+    inputs: InputSpec | None = None
     precision: Precision = "float32"
     weights_sha256: str = "0" * 64
     device: torch.device = CPU
+    class_map_sha256: str | None = None
+    ensemble: dict[str, Any] | None = None
 
-    @property
-    def num_classes(self) -> int:
-        return self.logits_BC.shape[1]
-
-    @num_classes.setter
-    def num_classes(self, value: int) -> None:
-        raise AssertionError
+    def __post_init__(self) -> None:
+        self.num_classes = self.logits_BC.shape[1]
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         return self.logits_BC
@@ -155,8 +153,17 @@ def test_a_real_teacher_keeps_all_but_its_classes() -> None:
     teacher: Teacher = build_teacher(TeacherConfig(model="tests.support.teachers:tiny_cnn"), device=CPU)
     class_map = ClassMap(4, {0: 3, 1: 0, 9: 0})
     mapped: Teacher = MappedTeacher(teacher, class_map)
-    assert (mapped.num_classes, MappedTeacher(teacher, class_map).class_map_sha256) == (4, class_map.sha256)
-    for name in ("name", "architecture", "source", "inputs", "precision", "weights_sha256", "device"):
+    assert (mapped.num_classes, mapped.class_map_sha256) == (4, class_map.sha256)
+    for name in (
+        "name",
+        "architecture",
+        "source",
+        "inputs",
+        "precision",
+        "weights_sha256",
+        "device",
+        "ensemble",
+    ):
         assert getattr(mapped, name) == getattr(teacher, name)
     views_B3HW = torch.randint(0, 256, (3, 3, 24, 24), dtype=torch.uint8)
     logits_BC, found_BC = teacher(views_B3HW), mapped(views_B3HW)
