@@ -153,6 +153,11 @@ def _demand_same(teacher: Teacher, entry: TeacherIdentity, cache: Cache) -> None
             f"{cache.url} was made with {entry.weights_sha256[:16]} of {entry.architecture}; give the weights that "
             "it was made with (--teacher, --teacher-checkpoint)"
         )
+    if teacher.class_map_sha256 != entry.class_map_sha256:
+        raise ManifestMismatchError(
+            f"teacher {teacher.name!r} has class map {(teacher.class_map_sha256 or 'none')[:16]}, the cache "
+            f"{cache.url} was made with {(entry.class_map_sha256 or 'none')[:16]}; give the map that it was made with"
+        )
     if teacher.num_classes != entry.num_classes:
         raise ManifestMismatchError(
             f"teacher {teacher.name!r} gives {teacher.num_classes} classes, the cache {cache.url} has "

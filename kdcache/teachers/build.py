@@ -6,7 +6,9 @@ from torch import nn
 from kdcache.config.precompute import TeacherConfig
 from kdcache.errors import ConfigError
 from kdcache.models.preprocess import InputSpec, input_spec_of
+from kdcache.teachers.class_map import read_class_map
 from kdcache.teachers.custom import custom_network
+from kdcache.teachers.mapped import MappedTeacher
 from kdcache.teachers.network import NetworkTeacher
 from kdcache.teachers.protocol import Teacher
 from kdcache.teachers.timm_teacher import timm_network
@@ -23,7 +25,7 @@ def build_teacher(
     view_size: tuple[int, int] | None = None,
     compile_it: bool = False,
 ) -> Teacher:
-    """Build the network, load its weights and put it on ``device``.
+    """Build the network, load its weights and put it on ``device``, behind its class map if it has one.
 
     Args:
         config: the teacher's settings.
@@ -37,7 +39,8 @@ def build_teacher(
     """
     is_custom = ":" in config.model and not config.model.startswith(_HUB_PREFIXES)
     module, source = custom_network(config) if is_custom else timm_network(config)
-    return NetworkTeacher(
+    class_map = None if config.class_map is None else read_class_map(config.class_map)
+    teacher = NetworkTeacher(
         module,
         name=config.cache_name,
         architecture=config.model,
@@ -47,6 +50,7 @@ def build_teacher(
         device=device,
         compile_it=compile_it,
     )
+    return teacher if class_map is None else MappedTeacher(teacher, class_map)
 
 
 def _inputs(config: TeacherConfig, module: nn.Module, view_size: tuple[int, int] | None) -> InputSpec:

@@ -7,13 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kdcache.precompute import precompute
 from kdcache.store import open_cache
 from kdcache.store.verify import verify
-from tests.support.precompute_runs import TINY, config_for, data_objects, start, words
+from tests.support.precompute_runs import config_for, data_objects, start, words
 from tests.support.shards import write_shards
 
 SLOW = "tests.support.teachers:slow_cnn"
@@ -137,39 +136,3 @@ def test_batches_side_by_side_change_no_bit(tmp_path: Path, shards: list[str]) -
         cache = tmp_path / f"{number}.zarr"
         precompute(config_for(cache, shards, parallel_batches=number), quiet=True)
     assert data_objects(tmp_path / "1.zarr") == data_objects(tmp_path / "3.zarr")
-
-
-def test_an_ensemble_is_stored_beside_its_members(tmp_path: Path, shards: list[str]) -> None:
-    members = [
-        {"model": TINY, "name": f"m{seed}", "kwargs": {"seed": seed}, "encoding": "float32"}
-        for seed in (1, 2)
-    ]
-    combine = [
-        {"how": "mean-prob", "weights": [1, 3], "encoding": "float32"},
-        {"how": "mean-logit", "name": "logits", "encoding": "float32"},
-    ]
-    precompute(config_for(tmp_path / "c.zarr", shards, teachers=members, combine=combine), quiet=True)
-    cache = open_cache(tmp_path / "c.zarr")
-    assert cache.teachers == ("m1", "m2", "ensemble", "logits")
-    one, two, both, logits = (
-        cache.targets(name, 0, 1).logits_NK.astype(np.float64) for name in cache.teachers
-    )
-    p1, p2 = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (one, two))
-    np.testing.assert_allclose(both, np.log(0.25 * p1 + 0.75 * p2), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(logits, (one + two) / 2, rtol=1e-6, atol=1e-6)
-    recipe = cache.identity.teachers["ensemble"].ensemble
-    assert recipe is not None
-    assert recipe["combine"] == "mean-prob"
-    verify(tmp_path / "c.zarr")
-
-
-def test_an_ensemble_may_come_later(tmp_path: Path, shards: list[str]) -> None:
-    members = [{"model": TINY, "name": f"m{seed}", "kwargs": {"seed": seed}} for seed in (1, 2)]
-    precompute(config_for(tmp_path / "c.zarr", shards, teachers=members), quiet=True)
-    before = data_objects(tmp_path / "c.zarr")
-    report = precompute(
-        config_for(tmp_path / "c.zarr", shards, teachers=members, combine="mean-prob"), quiet=True
-    )
-    assert (report.units, report.units_before) == (12, 24)
-    after = data_objects(tmp_path / "c.zarr")
-    assert {path: after[path] for path in before} == before
