@@ -25,7 +25,7 @@ from kdcache.store.writer import CacheWriter
 
 __all__ = ["Committer", "Outcome", "TeacherCounts"]
 
-_PATIENCE = 4.0
+_PATIENCE = 3.0
 """Seconds that an interrupted run gives the writer to finish what it has."""
 _WAITING = 4
 """Items between the teachers and the writer: enough to smooth out a commit, too few to fill memory."""

@@ -17,7 +17,7 @@ from kdcache.runtime.progress import make_progress
 
 __all__ = ["precompute"]
 
-PATIENCE = 5.0
+PATIENCE = 4.0
 """Seconds from a signal to the end, at most, beside those of the writer."""
 
 

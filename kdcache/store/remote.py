@@ -7,6 +7,7 @@ obstore reads its settings where every S3 tool does: ``AWS_ACCESS_KEY_ID``, ``AW
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ SCHEMES = ("s3",)
 _TIMEOUT_VARIABLE = "KDCACHE_REMOTE_TIMEOUT"
 _DEFAULT_TIMEOUT = 60.0
 _CONNECT_SECONDS = 5
+_FIRST_PAUSE = 0.1
+_CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
 
 T = TypeVar("T")
 
@@ -120,7 +123,7 @@ class RemoteObjects:
     def _call(self, verb: str, path: str, request: Callable[[Any, Any], T]) -> T:
         store, api = self._opened()
         try:
-            return _interruptible(lambda: request(store, api))
+            return _interruptible(lambda: self._repeated(lambda: request(store, api), api))
         except FileNotFoundError as error:
             if verb == "write":
                 raise StoreError(
@@ -133,6 +136,23 @@ class RemoteObjects:
                 "the server, the bucket, AWS_ENDPOINT_URL and the credentials, and run the same command again "
                 f"(requests are repeated for {self.timeout:g} s; {_TIMEOUT_VARIABLE} changes that)"
             ) from error
+
+    def _repeated(self, request: Callable[[], T], api: Any) -> T:
+        """Repeat what obstore does not: answers that are cut off, and writes whose answer was lost.
+
+        Nothing here can be done twice: a create that finds its own object is told that the name is taken, and
+        whoever asked compares.
+        """
+        deadline = time.monotonic() + self.timeout
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return request()
+            except api.exceptions.GenericError as error:
+                if not _is_cut_off(error) or time.monotonic() + pause > deadline:
+                    raise
+                time.sleep(pause)
+                pause *= 2
 
     def _opened(self) -> tuple[Any, Any]:
         api = _obstore(self.url)
@@ -195,6 +215,12 @@ def _interruptible(request: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    # obstore has one class for all that goes wrong on the way; what a server refused is told by its text.
+    text = str(error)
+    return any(mark in text for mark in _CUT_OFF)
 
 
 def _timeout() -> float:

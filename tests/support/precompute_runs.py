@@ -22,7 +22,7 @@ __all__ = ["TINY", "command", "config_for", "data_objects", "grey_shard", "invok
 TINY = "tests.support.teachers:tiny_cnn"
 
 
-def config_for(cache: Path, shards: Sequence[str], **changes: Any) -> PrecomputeConfig:
+def config_for(cache: Path | str, shards: Sequence[str], **changes: Any) -> PrecomputeConfig:
     """Return small settings: 24-pixel views, 4 of each sample, 2 in a group, a tiny network, no check."""
     settings: dict[str, Any] = {
         "shards": list(shards),
@@ -42,7 +42,7 @@ def config_for(cache: Path, shards: Sequence[str], **changes: Any) -> Precompute
     return PrecomputeConfig.parse({**settings, **changes}, where="test")
 
 
-def words(cache: Path, shards: Sequence[str], *more: str) -> list[str]:
+def words(cache: Path | str, shards: Sequence[str], *more: str) -> list[str]:
     """Return the same settings as words of a command line."""
     flags = "--policy rrc --size 24 --views 4 --seeds-per-group 2 --rows-per-block 8 --batch-size 8"
     rest = "--teacher-threads 1 --readers 0 --device cpu --skip-teacher-check"

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
-import obstore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from obstore.store import S3Store
 
 __all__ = ["BUCKET", "SERVERS", "S3Server", "moto_server", "seaweed_server"]
 
@@ -40,22 +39,31 @@ class S3Server:
             "AWS_REGION": "us-east-1",
         }
 
-    def store(self) -> S3Store:
-        """Return a client of the bucket that shares nothing with kdcache's."""
-        return S3Store(
-            BUCKET,
-            endpoint=self.endpoint,
-            access_key_id="test",
-            secret_access_key="test",  # noqa: S106 - of a server on loopback
-            region="us-east-1",
-            client_options={"allow_http": True},
+    def client(self) -> Any:
+        """Return a client that shares nothing with kdcache's."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - of a server on loopback
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=30),
         )
+
+    def paths(self, prefix: str) -> list[str]:
+        """Return the paths of all objects under a prefix, below it."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+        return [
+            entry["Key"].removeprefix(f"{prefix}/") for page in pages for entry in page.get("Contents", ())
+        ]
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """Return the bytes of every object under a prefix, by path below it."""
-        store = self.store()
-        paths = [entry["path"] for chunk in obstore.list(store, prefix) for entry in chunk]
-        return {path.removeprefix(f"{prefix}/"): bytes(obstore.get(store, path).bytes()) for path in paths}
+        client = self.client()
+        return {
+            path: client.get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")["Body"].read()
+            for path in self.paths(prefix)
+        }
 
 
 def _free_port() -> int:
@@ -85,14 +93,7 @@ def _running(command: list[str], endpoint: str, log: Path) -> Iterator[S3Server]
 
 
 def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - of a server on loopback
-        region_name="us-east-1",
-        config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=5),
-    )
+    client = S3Server(endpoint, process).client()
     deadline = time.monotonic() + _SECONDS
     while True:
         try:

@@ -1,5 +1,6 @@
 """Small networks that tests name as ``tests.support.teachers:<factory>``, right and wrong ones."""
 
+import os
 import time
 
 import torch
@@ -60,7 +61,7 @@ class _Slow(TinyCNN):
     """Takes its time, so that a test can stop it in the middle."""
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        time.sleep(0.03)
+        time.sleep(float(os.environ.get("KDCACHE_TEST_SLEEP", "0.03")))
         return super().forward(images_B3HW)
 
 

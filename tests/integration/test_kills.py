@@ -1,0 +1,180 @@
+"""Killed at any moment and at every named step of a commit, on a disk and on S3, alone and with others.
+
+``make test`` runs the short form, ``make soak`` the long one; both print what they counted.
+"""
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kdcache.precompute import precompute
+from kdcache.store import open_cache
+from kdcache.store.verify import verify
+from tests.support.kill_ledger import KillLedger
+from tests.support.kill_steps import KINDS, LOCAL_PHASES, REMOTE_PHASES
+from tests.support.precompute_runs import config_for, data_objects, words
+from tests.support.s3 import SERVERS, S3Server
+from tests.support.shards import write_shards
+from tests.support.zygote import Child, Zygote
+
+SLOW = "tests.support.teachers:slow_cnn"
+KEYS = "--teacher", SLOW, "--parallel-batches", "2"
+SHORT = pytest.param(8, 40, id="short")
+LONG = pytest.param(100, 400, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(5400)])
+
+
+@dataclass
+class Place:
+    """Where caches are made."""
+
+    folder: Path
+    shards: list[str]
+    server: S3Server | None
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of a put here."""
+        return LOCAL_PHASES if self.server is None else REMOTE_PHASES
+
+    def url(self, name: str) -> str:
+        """Return the address of a cache."""
+        return (
+            f"{self.folder}/{name}.zarr"
+            if self.server is None
+            else f"s3://caches/{self.folder.name}/{name}.zarr"
+        )
+
+    def data(self, url: str) -> dict[str, bytes]:
+        """Return the data objects of a cache."""
+        if self.server is None:
+            return data_objects(Path(url))
+        found = self.server.objects(url.removeprefix("s3://caches/"))
+        return {path: data for path, data in found.items() if "/c/" in path}
+
+    def undisturbed(self, views: int) -> tuple[str, dict[str, bytes]]:
+        """Return content id and data objects of a run in one go."""
+        cache = self.folder / f"undisturbed-{views}.zarr"
+        precompute(config_for(cache, self.shards, teachers=[{"model": SLOW}], views=views), quiet=True)
+        return open_cache(cache).content_id(), data_objects(cache)
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as running:
+        yield running
+
+
+@pytest.fixture(params=["disk", pytest.param("moto", marks=pytest.mark.soak), "seaweedfs"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Give six blocks of eight rows, on a disk or before a server."""
+    monkeypatch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KDCACHE_TEST_SLEEP", "0")
+    shards = write_shards(tmp_path / "shards", [24, 22])
+    with contextlib.ExitStack() as stack:
+        server = None
+        if request.param != "disk":
+            server = stack.enter_context(SERVERS[request.param](tmp_path))
+            for name, value in server.environment.items():
+                monkeypatch.setenv(name, value)
+        yield Place(tmp_path, shards, server)
+
+
+def _environment(place: Place, sleep: float) -> dict[str, str]:
+    home = {"KDCACHE_HOME": os.environ["KDCACHE_HOME"], "KDCACHE_TEST_SLEEP": str(sleep)}
+    return home | (place.server.environment if place.server else {})
+
+
+def _arguments(place: Place, url: str, views: int) -> list[str]:
+    return words(url, place.shards, *KEYS, "--views", str(views), "--quiet")
+
+
+def _finish(zygote: Zygote, place: Place, url: str, views: int, ledger: KillLedger) -> None:
+    log = place.folder / "last.log"
+    child = zygote.start(_arguments(place, url, views), log, **_environment(place, 0.0))
+    assert child.wait() == 0, log.read_text()
+    content_id, data = place.undisturbed(views)
+    assert open_cache(url).content_id() == content_id
+    assert place.data(url) == data
+    verify(url)
+    assert (ledger.lost, ledger.torn) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_named_step_costs_one_unit_at_most(
+    zygote: Zygote, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledgers = []
+    for phase in place.phases:
+        ledger = KillLedger(place.url(phase.replace(" ", "-")))
+        for kind in KINDS:
+            # In the order of writing, so that each run comes to its step; the second block is one in the middle.
+            step = (phase, kind, 2 if kind in {"array metadata", "samples/key"} else 1)
+            log = place.folder / "log"
+            child = zygote.start(_arguments(place, ledger.url, 8), log, step=step, **_environment(place, 0.0))
+            assert child.wait() == -9, f"{step}: {log.read_text()}"
+            ledger.note_kill()
+            assert (ledger.lost, ledger.torn) == (0, 0), step
+        assert ledger.most_redone <= 1
+        _finish(zygote, place, ledger.url, 8, ledger)
+        ledgers.append(ledger)
+    with capsys.disabled():
+        steps = f"{len(KINDS)} kinds of objects x {len(place.phases)} phases"
+        print(f"\n{place.url('')}: every named step ({steps}), one worker")  # noqa: T201
+        for phase, ledger in zip(place.phases, ledgers, strict=True):
+            print(f"  {phase}: {ledger.summary()}")  # noqa: T201
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "views"), [SHORT, LONG])
+def test_kills_at_random_moments_cost_one_unit_each_at_most(
+    zygote: Zygote, place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, rng = place.url("random"), random.Random(20261121)
+    ledger = KillLedger(url)
+    log = place.folder / "log"
+    while ledger.kills < kills:
+        child = zygote.start(_arguments(place, url, views), log, **_environment(place, 0.05))
+        time.sleep(0.3 + rng.random() * 0.6)
+        child.kill()
+        status = child.wait()
+        assert status == -9, f"it ended with {status} before it was killed: {log.read_text()[-1000:]}"
+        ledger.note_kill()
+    assert ledger.most_redone <= 1
+    _finish(zygote, place, url, views, ledger)
+    with capsys.disabled():
+        print(f"\n{url}: one worker; {ledger.summary()}")  # noqa: T201
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "views"), [SHORT, LONG])
+def test_three_workers_that_are_killed_together_lose_one_unit_each_at_most(
+    place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, rng = place.url("three"), random.Random(20261122)
+    ledger = KillLedger(url)
+    with Zygote() as one, Zygote() as two, Zygote() as three:
+        while ledger.kills < kills:
+            children: list[Child] = []
+            for rank, zygote in enumerate((one, two, three)):
+                log = place.folder / f"log-{rank}"
+                environment = _environment(place, 0.2) | {"RANK": str(rank), "WORLD_SIZE": "3"}
+                children.append(zygote.start(_arguments(place, url, views), log, **environment))
+            time.sleep(0.5 + rng.random())
+            for child in children:
+                child.kill()
+            for child in children:
+                status = child.wait()
+                assert status == -9, (
+                    f"it ended with {status} before it was killed: {child.log.read_text()[-1000:]}"
+                )
+            ledger.note_kill()
+        assert ledger.most_redone <= 3
+        _finish(one, place, url, views, ledger)
+    with capsys.disabled():
+        print(f"\n{url}: three workers, all killed at once; {ledger.summary()}")  # noqa: T201

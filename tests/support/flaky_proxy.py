@@ -1,0 +1,130 @@
+"""A proxy before a server that fails some requests: 503, a reset connection, an answer that is cut off, silence."""
+
+import contextlib
+import http.client
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+__all__ = ["FlakyProxy", "flaky_proxy"]
+
+FAULTS = ("503", "reset before", "reset after", "cut")
+
+
+@dataclass
+class FlakyProxy:
+    """What the proxy does; change it while it runs.
+
+    Attributes:
+        share: of requests that fail.
+        silent: seconds to wait before any answer.
+    """
+
+    endpoint: str
+    target: str
+    share: float = 0.0
+    silent: float = 0.0
+    seed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+        self._lock = threading.Lock()
+
+    def fault(self) -> str:
+        """Draw what happens to the next request."""
+        with self._lock:
+            fails = self._rng.random() < self.share
+            kind = self._rng.choice(FAULTS) if fails else "none"
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            return kind
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: FlakyProxy
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.proxy.fault()
+        if self.proxy.silent:
+            time.sleep(self.proxy.silent)
+        if fault == "503":
+            self._answer(503, {}, b"slow down")
+            return
+        if fault == "reset before":
+            self._reset()
+            return
+        status, headers, answer = self._forward(body)
+        if fault == "reset after":
+            self._reset()
+        elif fault == "cut" and len(answer) > 1 and self.command == "GET":
+            self._answer(status, headers, answer, cut=len(answer) // 2)
+        else:
+            self._answer(status, headers, answer)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(urlsplit(self.proxy.target).netloc, timeout=30)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, dict(answer.getheaders()), data
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: int | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
+                self.send_header(name, value)
+        length = headers.get("Content-Length", str(len(body))) if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(body if cut is None else body[:cut])
+        if cut is not None:
+            self._reset()
+
+    def _reset(self) -> None:
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.close()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: connections break here on purpose."""
+
+
+@contextlib.contextmanager
+def flaky_proxy(target: str, *, share: float = 0.0, seed: int = 0) -> Iterator[FlakyProxy]:
+    """Run a proxy before ``target``."""
+    handler = type("Handler", (_Handler,), {})
+    server = _Server(("127.0.0.1", 0), handler)
+    proxy = FlakyProxy(f"http://127.0.0.1:{server.server_address[1]}", target, share=share, seed=seed)
+    handler.proxy = proxy  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
