@@ -28,13 +28,15 @@ def create_or_resume(objects: ObjectStore, wanted: Manifest, *, grow: bool = Fal
         ManifestMismatchError: the cache there has another identity; each field that differs is named.
         StoreError: something that is not a cache is there, or it cannot be written.
     """
+    objects.settle()
     while True:
         root, there = _there(objects)
         if there is not None:
             # Also mends what a run that lost the race for the root wrote before it knew.
             write_arrays(objects, Layout.of(there.identity))
         merged = wanted if there is None else _merged(there, wanted, grow=grow, url=objects.url)
-        if merged == there:
+        if merged == there and root is not None:
+            objects.put_new(ROOT_PATH, root)  # makes durable what another writer put a moment ago
             return merged
         write_arrays(objects, Layout.of(merged.identity))
         if objects.swap(ROOT_PATH, root, dump_root(merged)):

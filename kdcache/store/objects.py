@@ -64,6 +64,10 @@ class ObjectStore(Protocol):
         """Remove an object; FileNotFoundError when there is none."""
         ...
 
+    def settle(self) -> None:
+        """Make durable what killed writers left: whoever begins to write builds on it."""
+        ...
+
 
 class LocalObjects:
     """Objects as files below one folder. It holds no open file, so it may be pickled and forked."""
@@ -71,6 +75,7 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
+        self._durable: set[Path] = set()
 
     def get(self, path: str) -> bytes:
         """Return a whole object; FileNotFoundError when there is none."""
@@ -101,15 +106,12 @@ class LocalObjects:
             StoreError: the disk is full, the folder may not be written, or its file system has no hard links.
         """
         target = self.root / path
-        if target.exists():
-            return False
-        with self._explained(path), self._written(target, data) as temporary:
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
+        with self._explained(path):
+            self._make_folder(target.parent)
+            is_new = not target.exists() and self._linked(target, data)
+            # Also a name that is taken: whoever took it may have died, or still stand, before it was durable.
             _sync_folder(target.parent)
-            return True
+            return is_new
 
     def replace(self, path: str, data: bytes) -> None:
         """Publish an object whole and durably, in place of the one that has the name."""
@@ -153,11 +155,17 @@ class LocalObjects:
         """Remove an object; FileNotFoundError when there is none."""
         (self.root / path).unlink()
 
+    def settle(self) -> None:
+        """Sync every folder."""
+        with self._explained(""):
+            for folder, _, _ in os.walk(self.root):
+                _sync_folder(Path(folder))
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the folder; it ends with the process that holds it, so a kill leaves none."""
         with self._explained(""):
-            _make_folder(self.root)
+            self._make_folder(self.root)
             descriptor = os.open(self.root, os.O_RDONLY | os.O_CLOEXEC)
         try:
             # A file system without locks only loses the guard against two runs that add a teacher at once.
@@ -167,9 +175,17 @@ class LocalObjects:
         finally:
             os.close(descriptor)
 
+    def _linked(self, target: Path, data: bytes) -> bool:
+        with self._written(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+        return True
+
     @contextlib.contextmanager
     def _written(self, target: Path, data: bytes) -> Iterator[Path]:
-        _make_folder(target.parent)
+        self._make_folder(target.parent)
         temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:
@@ -179,6 +195,21 @@ class LocalObjects:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder so that it survives a power cut: its name is part of its parent.
+
+        One that is there counts once this process has synced its parent: whoever made it may not have done so.
+        """
+        is_there, is_above = folder.is_dir(), self.root != folder and self.root not in folder.parents
+        if is_there and (is_above or folder in self._durable or folder == folder.parent):
+            return
+        self._make_folder(folder.parent)
+        if not is_there:
+            folder.mkdir(exist_ok=True)
+        with contextlib.suppress(PermissionError):  # above the cache may be a folder that nobody may list
+            _sync_folder(folder.parent)
+        self._durable.add(folder)
 
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
@@ -215,14 +246,6 @@ def open_objects(url: str | Path) -> ObjectStore:
 def _is_leftover(path: str) -> bool:
     name = path.rpartition("/")[2]
     return name.startswith(_TEMPORARY) or name.endswith(_ZARR_TEMPORARY)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder so that it survives a power cut: its name is part of its parent."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

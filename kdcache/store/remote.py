@@ -115,6 +115,9 @@ class RemoteObjects:
         """Yield nothing: a PUT that is cut off leaves no trace."""
         return iter(())
 
+    def settle(self) -> None:
+        """Do nothing: what a server has answered is durable."""
+
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
         self.size(path)

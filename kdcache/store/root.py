@@ -54,7 +54,10 @@ def _is_written(objects: ObjectStore, path: str, document: dict[str, Any]) -> bo
     except FileNotFoundError:
         return objects.swap(path, None, pretty_json(document))
     wanted = pretty_json(grown_document(_parsed(there), document))
-    return there == wanted or objects.swap(path, there, wanted)
+    if there == wanted:
+        objects.put_new(path, wanted)  # makes durable what another writer put a moment ago
+        return True
+    return objects.swap(path, there, wanted)
 
 
 def _parsed(data: bytes) -> Any:

@@ -174,8 +174,11 @@ class CacheWriter:
 
     def finish(self) -> None:
         """Write ``commits/index.json``, which makes opening the cache fast."""
-        records = (self._read_record(name) for name in sorted(self.committed()))
-        self._objects.replace(INDEX_PATH, dump_index(record for record in records if record is not None))
+        found = (self._read_record(name) for name in sorted(self.committed()))
+        records = [record for record in found if record is not None]
+        for record in {record.unit.partition("/")[0]: record for record in records}.values():
+            self._settle(record)
+        self._objects.replace(INDEX_PATH, dump_index(records))
 
     def _publish(
         self,
@@ -187,6 +190,7 @@ class CacheWriter:
         committed = self._read_record(unit.name)
         if committed is not None:
             compare()
+            self._settle(committed)
             return committed
         digests, is_ours = self._put_objects(unit, arrays())
         if not is_ours:
@@ -196,6 +200,13 @@ class CacheWriter:
         if self._objects.put_new(record_path(unit.name), dump_record(record)):
             return record
         return self._read_record(unit.name) or record
+
+    def _settle(self, record: CommitRecord) -> None:
+        """Make what another writer committed durable, with all records of its folder, before building on it.
+
+        That writer may stand, or may have died, just before it did so; a put that finds the name taken does it.
+        """
+        self._objects.put_new(record_path(record.unit), dump_record(record))
 
     def _put_objects(
         self, unit: Unit, arrays: Iterator[NDArray[Any]]

@@ -64,6 +64,21 @@ def test_a_missing_object_is_a_file_not_found(objects: LocalObjects) -> None:
         objects.get_range("c", 0, 1)
 
 
+def test_the_folder_may_be_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert LocalObjects(Path()).put_new("a/b", b"1")
+    assert LocalObjects(Path("new/er")).put_new("c", b"2")
+    assert (tmp_path / "a" / "b").read_bytes() == b"1"
+    assert (tmp_path / "new" / "er" / "c").read_bytes() == b"2"
+
+
+def test_a_folder_that_is_gone_is_made_again(objects: LocalObjects) -> None:
+    objects.put_new("a/b", b"1")
+    objects.delete("a/b")
+    (objects.root / "a").rmdir()
+    assert objects.put_new("a/b", b"2")
+
+
 def test_delete_removes_an_object(objects: LocalObjects) -> None:
     objects.put_new("a", b"")
     objects.delete("a")
