@@ -10,6 +10,7 @@ from timm.layers import ClassifierHead, DropPath  # type: ignore[attr-defined]  
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from kdcache.errors import ConfigError
 from kdcache.models.involution import Involution2d
 from kdcache.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
@@ -34,6 +35,9 @@ class RedNet(nn.Module):
         kernel_size: of the bottlenecks' involutions.
         drop_rate: of the pooled features, while training.
         drop_path_rate: of the last bottleneck, while training; it grows linearly from 0 at the first.
+
+    Raises:
+        ConfigError: there is no such stem, or an involution cannot be had in these sizes.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class RedNet(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        if stem_type not in _STEMS:
+            raise ConfigError(f"a RedNet's stem_type is {stem_type!r}, expected one of {', '.join(_STEMS)}")
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.stem = nn.Sequential(*_STEMS[stem_type](in_chans, stem_width))
@@ -190,19 +196,19 @@ def _create(variant: str, pretrained: bool, arguments: dict[str, Any], **default
 
 @register_model
 def rednet26(pretrained: bool = False, **kwargs: Any) -> RedNet:
-    """Make the network of 9.2 M parameters and 1.69 G multiply-adds at 224 x 224."""
+    """Make the network of 9.2 M parameters and 1.7 G multiply-adds at 224 x 224."""
     return _create("rednet26", pretrained, kwargs, depths=(1, 2, 4, 1))
 
 
 @register_model
 def rednet38(pretrained: bool = False, **kwargs: Any) -> RedNet:
-    """Make the network of 12.4 M parameters and 2.17 G multiply-adds at 224 x 224."""
+    """Make the network of 12.4 M parameters and 2.2 G multiply-adds at 224 x 224."""
     return _create("rednet38", pretrained, kwargs, depths=(2, 3, 5, 2))
 
 
 @register_model
 def rednet50(pretrained: bool = False, **kwargs: Any) -> RedNet:
-    """Make the network of 15.5 M parameters and 2.65 G multiply-adds at 224 x 224."""
+    """Make the network of 15.5 M parameters and 2.7 G multiply-adds at 224 x 224."""
     return _create("rednet50", pretrained, kwargs, depths=(3, 4, 6, 3))
 
 
