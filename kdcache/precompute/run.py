@@ -8,6 +8,7 @@ from kdcache.config.precompute import PrecomputeConfig
 from kdcache.precompute.plan import Plan
 from kdcache.precompute.pool import run_pool
 from kdcache.precompute.prepare import Prepared, Settings, prepare, work_of
+from kdcache.precompute.ray_engine import run_ray
 from kdcache.precompute.reader import lost_readers_explained
 from kdcache.precompute.report import PrecomputeReport
 from kdcache.precompute.source import Place, Share
@@ -100,8 +101,9 @@ class _Run:
     def shared(self) -> PrecomputeReport:
         """Let processes of this machine, or actors of a Ray cluster, share the work."""
         progress = make_progress("precompute", total=self._num_views(), unit="views", quiet=self._quiet)
+        share = run_ray if self._settings.config.engine == "ray" else run_pool
         with progress:
-            return run_pool(self._prepared, self._work, self._interrupts, progress, self._standing)
+            return share(self._prepared, self._work, self._interrupts, progress, self._standing)
 
     def _num_views(self) -> int:
         per_group = self._prepared.writer.manifest.identity.seeds_per_group
