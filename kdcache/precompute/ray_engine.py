@@ -1,27 +1,21 @@
 """Actors of a Ray cluster share the work: one a device, one call a unit; Ray restarts them and repeats calls."""
 
-import contextlib
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from kdcache.config.precompute import PrecomputeConfig
-from kdcache.errors import ConfigError, InterruptedRunError, KdcacheError, StoreError
+from kdcache.errors import InterruptedRunError, KdcacheError, StoreError
 from kdcache.precompute.plan import Plan, Task
 from kdcache.precompute.prepare import Prepared
 from kdcache.precompute.ray_actor import Answer, UnitActor
+from kdcache.precompute.ray_cluster import connected
 from kdcache.precompute.ray_crew import Crew, actor_config, crew_of, own_paths
 from kdcache.precompute.report import PrecomputeReport, merged
-from kdcache.runtime.device import available_cores
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import Progress
 from kdcache.store.layout import Unit
@@ -33,8 +27,6 @@ Standing = Callable[[int], str]
 _POLL_SECONDS = 0.2
 _RESTARTS = 10
 """Of one actor: an end to a teacher that kills its process every time. Ray does not count lost spot nodes."""
-_OBJECT_STORE_BYTES = 100 * 2**20
-"""Of a Ray of our own: views and logits never leave their actor."""
 _OVERDUE_SECONDS = 60.0
 
 
@@ -55,7 +47,7 @@ def run_ray(
     config = prepared.settings.config
     if not work.pending:
         return merged([], cache=config.cache, units_before=work.num_done)
-    with _cluster(config, interrupts, standing) as ray:
+    with connected(config, interrupts, lambda: standing(0)) as (ray, is_ours):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         crew = crew_of(config, nodes, own=prepared.settings.device.type)
         progress.say(
@@ -66,60 +58,11 @@ def run_ray(
             run.start(crew)
             run.serve(interrupts, standing)
         finally:
-            run.close()
+            if not is_ours:
+                run.close()
     _demand_all_there(prepared, work)
     report = merged([*run.reports.values()], cache=config.cache, units_before=work.num_done)
     return replace(report, units=run.units, workers=len(crew.devices))
-
-
-@contextlib.contextmanager
-def _cluster(config: PrecomputeConfig, interrupts: Interrupts, standing: Standing) -> Iterator[Any]:
-    """Connect to the cluster, or start one; a connection that is there already is used, and left alone."""
-    try:
-        import ray  # noqa: PLC0415 - an extra, and 1 s that nobody else should pay
-    except ImportError as error:
-        raise ConfigError(f"--engine ray needs Ray ({error}); pip install 'kdcache[ray]'") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    try:
-        with interrupts.anywhere(lambda: standing(0)), _own_handlers(standing):
-            _connect(ray, config)
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _connect(ray: Any, config: PrecomputeConfig) -> None:
-    address = config.ray_address or os.environ.get("RAY_ADDRESS") or "local"
-    settings: dict[str, Any] = {"address": address, "logging_level": "ERROR"}
-    if address == "local":
-        cores = max(available_cores(), config.num_workers, torch.cuda.device_count())
-        settings |= {
-            "num_cpus": cores,
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-        }
-    try:
-        ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise ConfigError(
-            f"cannot use Ray at {address!r}: {error}; give the HOST:PORT that `ray start --head` printed, or leave "
-            "out --ray-address and RAY_ADDRESS for a Ray of this machine alone"
-        ) from error
-
-
-@contextlib.contextmanager
-def _own_handlers(standing: Standing) -> Iterator[None]:
-    """Take SIGTERM back from Ray, which replaces the handler and exits from its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit as error:
-        raise InterruptedRunError(f"stopped by SIGTERM: {standing(0)}") from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(eq=False)
@@ -193,7 +136,7 @@ class _Run:
                 raise InterruptedRunError(f"Ray gave up every actor; {standing(self.units)}")
 
     def close(self) -> None:
-        """Give the devices back. Commits are atomic, so nobody needs to be asked first."""
+        """End the actors. Commits are atomic, so nobody needs to be asked first."""
         for member in self._members:
             self._ray.kill(member.handle)
 
