@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import kdcache.models.rednet  # noqa: F401 - for its effect: timm then knows the RedNets
 from kdcache.errors import ConfigError
 from kdcache.models.preprocess import InputSpec, Preprocess, input_spec_of
 
@@ -90,7 +91,7 @@ def build_student(
                 num_classes=num_classes,
                 **kwargs,
             )
-        except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             source = f", weights from {checkpoint}" if checkpoint else ", pretrained weights" * pretrained
             raise ConfigError(
                 f"student {name!r} (num_classes={num_classes}, {kwargs}{source}) cannot be built: "

@@ -29,10 +29,21 @@ training that starts now may use what is committed so far. Run the same command 
     help="YAML file with any settings; flags override it.",
 )
 @with_options
+@click.option(
+    "--dry-run",
+    "only_look",
+    is_flag=True,
+    help="Say what there is to do and what it takes: units, bytes, hours. Write nothing.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no notices.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    shards: tuple[str, ...], config_file: Path | None, quiet: bool, as_json: bool, **flags: Any
+    shards: tuple[str, ...],
+    config_file: Path | None,
+    only_look: bool,
+    quiet: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Add views (--views), teachers (--teacher) or SHARDS to a cache, and compute what that leaves to do.
 
@@ -43,8 +54,14 @@ def command(
     import shlex
     import sys
 
-    from kdcache.precompute import extension_of, precompute
+    from kdcache.precompute import PrecomputeReport, extension_of, precompute
+    from kdcache.precompute.dry_run import dry_run
+    from kdcache.precompute.dry_run_report import DryRun
 
     config = extension_of(settings_from(shards, config_file, flags), where="kdcache extend")
-    report = precompute(config, grow=True, quiet=quiet, resume=f"kdcache {shlex.join(sys.argv[1:])}")
+    if only_look:
+        report: DryRun | PrecomputeReport = dry_run(config, grow=True, quiet=quiet)
+    else:
+        resume = f"kdcache {shlex.join(sys.argv[1:])}"
+        report = precompute(config, grow=True, quiet=quiet, resume=resume)
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.summary())

@@ -19,6 +19,7 @@ Examples:
   kdcache precompute 'train-{000..146}.tar' --cache cache.zarr --teacher cnn=resnet50.a1_in1k \\
       --teacher inv=mylab.rednet:rednet26 --teacher-checkpoint - --teacher-checkpoint rednet.pth
   kdcache precompute --config precompute.yaml
+  kdcache precompute --config precompute.yaml --dry-run
 
 Run the same command again to continue one that was stopped. Teachers with settings of their own are listed in
 --config (docs/precompute.md). Exit codes: 0 done, 2 usage or configuration, 3 bad data, teacher or store,
@@ -35,10 +36,21 @@ Run the same command again to continue one that was stopped. Teachers with setti
     help="YAML file with any settings; flags override it.",
 )
 @with_options
+@click.option(
+    "--dry-run",
+    "only_look",
+    is_flag=True,
+    help="Say what there is to do and what it takes: units, bytes, hours. Write nothing.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no notices.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    shards: tuple[str, ...], config_file: Path | None, quiet: bool, as_json: bool, **flags: Any
+    shards: tuple[str, ...],
+    config_file: Path | None,
+    only_look: bool,
+    quiet: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Run the teachers once over every view of SHARDS that is not in the cache yet.
 
@@ -50,8 +62,14 @@ def command(
     import sys
 
     from kdcache.config.precompute import PrecomputeConfig
-    from kdcache.precompute import precompute
+    from kdcache.precompute import PrecomputeReport, precompute
+    from kdcache.precompute.dry_run import dry_run
+    from kdcache.precompute.dry_run_report import DryRun
 
     config = PrecomputeConfig.parse(settings_from(shards, config_file, flags), where="kdcache precompute")
-    report = precompute(config, quiet=quiet, resume=f"kdcache {shlex.join(sys.argv[1:])}")
+    if only_look:
+        report: DryRun | PrecomputeReport = dry_run(config, quiet=quiet)
+    else:
+        resume = f"kdcache {shlex.join(sys.argv[1:])}"
+        report = precompute(config, quiet=quiet, resume=resume)
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.summary())

@@ -8,7 +8,7 @@ from kdcache.store.manifest import About, Identity, Manifest, differences
 from kdcache.store.objects import ObjectStore
 from kdcache.store.root import dump_root, read_manifest, write_arrays
 
-__all__ = ["create_or_resume"]
+__all__ = ["agreed_manifest", "create_or_resume"]
 
 _OUR_FOLDERS = {"samples", "views", "teachers", "commits"}
 _NAMED_DIFFERENCES = 8
@@ -34,13 +34,19 @@ def create_or_resume(objects: ObjectStore, wanted: Manifest, *, grow: bool = Fal
         if there is not None:
             # Also mends what a run that lost the race for the root wrote before it knew.
             write_arrays(objects, Layout.of(there.identity))
-        merged = wanted if there is None else _merged(there, wanted, grow=grow, url=objects.url)
+        merged = _merged(there, wanted, grow=grow, url=objects.url)
         if merged == there and root is not None:
             objects.put_new(ROOT_PATH, root)  # makes durable what another writer put a moment ago
             return merged
         write_arrays(objects, Layout.of(merged.identity))
         if objects.swap(ROOT_PATH, root, dump_root(merged)):
             return merged
+
+
+def agreed_manifest(objects: ObjectStore, wanted: Manifest, *, grow: bool = False) -> Manifest:
+    """Return what ``create_or_resume`` would, and raise what it would, but write nothing."""
+    _, there = _there(objects)
+    return _merged(there, wanted, grow=grow, url=objects.url)
 
 
 def _there(objects: ObjectStore) -> tuple[bytes | None, Manifest | None]:
@@ -63,8 +69,10 @@ def _is_new(objects: ObjectStore) -> bool:
     return False
 
 
-def _merged(there: Manifest, wanted: Manifest, *, grow: bool, url: str) -> Manifest:
+def _merged(there: Manifest | None, wanted: Manifest, *, grow: bool, url: str) -> Manifest:
     """Return what the cache becomes; what it holds already stays as it is."""
+    if there is None:
+        return wanted
     grown = _grown(there.identity, wanted.identity) if grow else there.identity
     _demand_equal(
         there.identity, _without_growth(wanted.identity, there.identity) if grow else wanted.identity, url

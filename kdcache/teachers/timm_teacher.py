@@ -6,8 +6,9 @@ from typing import Any
 import timm
 from torch import nn
 
+import kdcache.models.rednet  # noqa: F401 - for its effect: timm then knows the RedNets
 from kdcache.config.precompute import TeacherConfig
-from kdcache.errors import ConfigError, TeacherError
+from kdcache.errors import ConfigError, KdcacheError, TeacherError
 from kdcache.teachers.weights import load_strictly, read_weights
 
 __all__ = ["timm_network"]
@@ -31,7 +32,9 @@ def timm_network(config: TeacherConfig) -> tuple[nn.Module, str]:
 def _create(config: TeacherConfig, *, pretrained: bool) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(config.model, pretrained=pretrained, **config.kwargs)
-    except (TypeError, AssertionError) as error:
+    except KdcacheError:
+        raise
+    except (TypeError, AssertionError, KeyError, ValueError) as error:
         raise ConfigError(
             f"timm cannot build {config.model!r} with {_shown(config.kwargs)}: {error}; "
             "check --teacher-kwargs"

@@ -9,7 +9,7 @@ import pytest
 
 from kdcache.config.views import ViewPolicy
 from kdcache.errors import ManifestMismatchError, StoreError
-from kdcache.store.create import create_or_resume
+from kdcache.store.create import agreed_manifest, create_or_resume
 from kdcache.store.layout import Layout
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import LocalObjects
@@ -105,6 +105,18 @@ def test_growing_twice_at_once_ends_in_the_larger(objects: LocalObjects) -> None
     create_or_resume(objects, make_manifest())
     create_or_resume(objects, make_manifest(num_aug_seeds=12), grow=True)
     assert create_or_resume(objects, make_manifest(num_aug_seeds=8), grow=True).identity.num_aug_seeds == 12
+
+
+def test_what_a_cache_would_become_is_told_without_writing(objects: LocalObjects) -> None:
+    assert agreed_manifest(objects, make_manifest()) == make_manifest()
+    assert not objects.root.exists()
+    create_or_resume(objects, make_manifest())
+    before = {entry.path: objects.get(entry.path) for entry in objects.list("")}
+    larger = make_manifest(num_aug_seeds=8)
+    assert agreed_manifest(objects, larger, grow=True).identity.num_aug_seeds == 8
+    with pytest.raises(ManifestMismatchError, match="num_aug_seeds is 4 there, 8 here"):
+        agreed_manifest(objects, larger)
+    assert {entry.path: objects.get(entry.path) for entry in objects.list("")} == before
 
 
 def test_nothing_grows_without_being_asked(objects: LocalObjects) -> None:
