@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "precompute": ("kdcache_cli.precompute", "Run the teachers once over every view."),
         "extend": ("kdcache_cli.extend", "Add views, teachers or shards to a cache, in place."),
+        "launch": ("kdcache_cli.launch", "Write or submit the job that runs precompute on a cluster."),
         "train": ("kdcache_cli.train", "Train a student from cached targets, without a teacher."),
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),

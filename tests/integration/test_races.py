@@ -53,8 +53,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-@pytest.mark.slow
-def test_of_racing_writers_exactly_one_commits_each_unit(url: str, commits: Counter[str]) -> None:
+def _begun(url: str) -> CacheWriter:
     # Small blocks under one seed a group; samples and views are there, the targets are raced for.
     manifest = make_manifest(num_samples=[4] * NUM_BLOCKS, num_aug_seeds=2, seeds_per_group=1)
     first = CacheWriter.create_or_resume(url, manifest)
@@ -65,7 +64,13 @@ def test_of_racing_writers_exactly_one_commits_each_unit(url: str, commits: Coun
             first.write_views(
                 block.index, group, digests_GR, np.zeros((1, 8, 8, 8, 3), dtype=np.uint8), seconds=0.0
             )
-    writers = [CacheWriter(open_objects(url), manifest) for _ in range(NUM_WRITERS)]
+    return first
+
+
+@pytest.mark.slow
+def test_of_racing_writers_exactly_one_commits_each_unit(url: str, commits: Counter[str]) -> None:
+    first = _begun(url)
+    writers = [CacheWriter(open_objects(url), first.manifest) for _ in range(NUM_WRITERS)]
     start, tries, errors = threading.Barrier(NUM_WRITERS), Counter[str](), []
 
     def race(number: int, writer: CacheWriter) -> None:
