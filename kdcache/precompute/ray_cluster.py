@@ -85,7 +85,8 @@ def _own_cluster(num_cpus: int) -> Iterator[str]:
                 )
             yield address
         finally:
-            head.kill()  # the kernel, or Ray's reaper, ends its children with it
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
+                os.killpg(head.pid, signal.SIGKILL)
 
 
 def _connect(ray: Any, address: str) -> None:

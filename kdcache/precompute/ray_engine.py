@@ -2,8 +2,7 @@
 
 import os
 import sys
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from kdcache.errors import InterruptedRunError, KdcacheError, StoreError
 from kdcache.precompute.plan import Plan, Task
 from kdcache.precompute.prepare import Prepared
 from kdcache.precompute.ray_actor import Answer, UnitActor
+from kdcache.precompute.ray_board import Board
 from kdcache.precompute.ray_cluster import connected
 from kdcache.precompute.ray_crew import Crew, actor_config, crew_of, own_paths
 from kdcache.precompute.report import PrecomputeReport, merged
@@ -27,7 +27,6 @@ Standing = Callable[[int], str]
 _POLL_SECONDS = 0.2
 _RESTARTS = 10
 """Of one actor: an end to a teacher that kills its process every time. Ray does not count lost spot nodes."""
-_OVERDUE_SECONDS = 60.0
 
 
 def run_ray(
@@ -75,13 +74,6 @@ class _Member:
     calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    member: _Member
-    task: Task | None
-    since: float
-
-
 class _Run:
     """Calls the actors until every task is done."""
 
@@ -92,11 +84,9 @@ class _Run:
         self._settings = prepared.settings
         self._group = prepared.writer.manifest.identity.seeds_per_group
         self._progress = progress
-        self._pending = deque(work.pending)
-        self._left = set(work.pending)
+        self._board = Board(work.pending)
         self._members: list[_Member] = []
-        self._in_flight: dict[Any, _Call] = {}
-        self._longest = 0.0
+        self._calls: dict[Any, tuple[_Member, Task | None]] = {}
 
     def start(self, crew: Crew) -> None:
         """Ask Ray for the actors."""
@@ -118,22 +108,22 @@ class _Run:
             )
             member = _Member(number, handle)
             self._members.append(member)
-            self._call(member, None)
+            self._calls[handle.ready.remote()] = member, None
 
     def serve(self, interrupts: Interrupts, standing: Standing) -> None:
         """Hand out tasks and hear of them until none is left."""
-        while self._left:
+        while not self._board.is_done:
             interrupts.raise_if_requested(standing(self.units))
+            if not self._members:
+                raise InterruptedRunError(f"Ray gave up every actor; {standing(self.units)}")
             self._feed()
-            done, _ = self._ray.wait([*self._in_flight], timeout=_POLL_SECONDS)
-            for reference in done:
+            done, _ = self._ray.wait([*self._calls], timeout=_POLL_SECONDS)
+            for call in done:
                 try:
-                    self._hear(reference)
+                    self._hear(call)
                 except self._ray.exceptions.RayTaskError as error:
                     interrupts.raise_if_requested(standing(self.units))
                     raise _cause(error) from None
-            if not self._members:
-                raise InterruptedRunError(f"Ray gave up every actor; {standing(self.units)}")
 
     def close(self) -> None:
         """End the actors. Commits are atomic, so nobody needs to be asked first."""
@@ -141,50 +131,27 @@ class _Run:
             self._ray.kill(member.handle)
 
     def _feed(self) -> None:
-        busy = Counter(call.member for call in self._in_flight.values())
+        busy = Counter(member for member, _ in self._calls.values())
         for member in self._members:
             for _ in range(member.calls - busy[member]):
-                task = self._next(member)
+                task = self._board.take(member.number)
                 if task is None:
                     break
-                self._call(member, task)
+                self._calls[member.handle.do.remote(task)] = member, task
 
-    def _next(self, member: _Member) -> Task | None:
-        if self._pending:
-            return self._pending.popleft()
-        # An actor whose node is gone for good waits for another one: the idle ones help.
-        copies = Counter(call.task for call in self._in_flight.values())
-        latest = time.monotonic() - _OVERDUE_SECONDS - 3 * self._longest
-        overdue = (
-            call.task
-            for call in self._in_flight.values()
-            if call.task in self._left
-            and copies[call.task] == 1
-            and call.member is not member
-            and call.since < latest
-        )
-        return next(overdue, None)
-
-    def _call(self, member: _Member, task: Task | None) -> None:
-        handle = member.handle
-        reference = handle.ready.remote() if task is None else handle.do.remote(task)
-        self._in_flight[reference] = _Call(member, task, time.monotonic())
-
-    def _hear(self, reference: Any) -> None:
-        call = self._in_flight.pop(reference)
+    def _hear(self, call: Any) -> None:
+        member, task = self._calls.pop(call)
         try:
-            answer: Answer = self._ray.get(reference)
+            answer: Answer = self._ray.get(call)
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            self._lose(call.member, error, call.task)
+            self._lose(member, error)
             return
-        self._meet(call.member, answer)
-        if call.task in self._left:
-            self._left.remove(call.task)
-            self._longest = max(self._longest, time.monotonic() - call.since)
-            self.units += len(call.task.teachers)
-            self._progress.advance(call.task.block.num_rows * self._group)
+        self._meet(member, answer)
+        if task is not None and self._board.done(task):
+            self.units += len(task.teachers)
+            self._progress.advance(task.block.num_rows * self._group)
 
     def _meet(self, member: _Member, answer: Answer) -> None:
         if member.place not in {"", answer.place}:
@@ -197,16 +164,13 @@ class _Run:
         if before is None or before.units <= answer.report.units:
             self.reports[answer.place] = answer.report
 
-    def _lose(self, member: _Member, error: Exception, task: Task | None) -> None:
-        self._members.remove(member)
-        lost = [call.task for call in self._in_flight.values() if call.member is member]
-        self._in_flight = {
-            reference: call for reference, call in self._in_flight.items() if call.member is not member
-        }
-        copies = {call.task for call in self._in_flight.values()}
-        back = [one for one in (task, *lost) if one in self._left and one not in copies]
-        self._pending.extendleft(back)
-        self._progress.say(f"Ray gave up actor {member.number} ({member.place or 'never started'}): {error}")
+    def _lose(self, member: _Member, error: Exception) -> None:
+        if member in self._members:  # each of its calls says so
+            self._members.remove(member)
+            self._board.lose(member.number)
+            self._progress.say(
+                f"Ray gave up actor {member.number} ({member.place or 'it never started'}): {error}"
+            )
 
 
 def _cause(error: Any) -> Exception:
