@@ -18,7 +18,7 @@ from tests.support.source import ROOT
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cache four views of the demo's labelled pictures."""
     path = tmp_path_factory.mktemp("cache") / "cache.zarr"
-    settings = Recipe(views=4).precompute_settings() | {"shards": LABELLED, "cache": str(path), "workers": 0}
+    settings = Recipe(views=4).precompute_settings() | {"shards": LABELLED, "cache": str(path), "readers": 0}
     precompute(PrecomputeConfig.parse(settings, where="test"))
     return path
 
