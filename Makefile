@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint types floors wheel bench soak clean
+.PHONY: help demo test packages unit lint types floors wheel bench soak clean
 
 help:  ## say what each verb does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,8 +26,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## run both stages for real on a small built-in data set (OUT=demo-run)
 	@$(BIN)/kdcache demo --out $(OUT)
 
-test: lint types floors  ## everything that a change must pass
+test: lint types floors packages  ## everything that a change must pass
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --cov --cov-report=term -m "not gpu and not soak"
+
+packages: $(STAMP)  ## Debian packages that some tests need, where they can be installed
+	@tests/support/debian-packages.sh
 
 unit: $(STAMP)  ## the quick part of the tests
 	@$(BIN)/python -m pytest -q tests/unit -m "not slow and not gpu and not soak"
@@ -48,6 +51,7 @@ wheel: $(STAMP)  ## build dist/*.whl
 
 bench: $(STAMP)  ## measure what docs/benchmarks.md reports
 	@$(BIN)/python -m tests.benchmarks.views
+	@$(BIN)/python -m tests.benchmarks.precompute
 
 soak: $(STAMP)  ## long fault runs: kills, damage, restarts
 	@$(BIN)/python -m pytest -q -m soak --timeout 7200
