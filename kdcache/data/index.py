@@ -6,7 +6,6 @@ memory stays constant in the number of samples and a second run reads no headers
 
 import glob
 import logging
-import mmap
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -82,6 +81,21 @@ class ShardIndex:
         return int((self._contents.table["label_size"] >= 0).sum())
 
 
+class _FileBytes:
+    """The bytes of a file, read slice by slice: in a memory map, a disk that fails would kill the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        return os.pread(self._descriptor, stop - start, start) if start < stop else b""
+
+
 def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
     """Return the shards that WebDataset patterns name: braces first, then ``*`` and ``?`` on local paths.
 
@@ -139,10 +153,12 @@ def _build(url: str, stamp: list[int]) -> IndexContents:
     if not stamp[0]:
         raise ShardError(f"{url}: the shard is an empty file; fetch or pack it again")
     try:
-        with Path(url).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            grouper.add_all(scan(data, where=url))
+        with Path(url).open("rb") as file:
+            grouper.add_all(scan(_FileBytes(file.fileno()), where=url))
     except OSError as error:
-        raise ShardError(f"cannot read the shard {url}: {error.strerror}; check the path") from error
+        raise ShardError(
+            f"cannot read the shard {url}: {error.strerror}; check the path and the disk"
+        ) from error
     keys = [key.encode("utf-8") for key in grouper.keys]
     return IndexContents(
         stamp=stamp,

@@ -153,7 +153,10 @@ class LocalObjects:
 
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
-        (self.root / path).unlink()
+        with self._explained(path), contextlib.suppress(FileNotFoundError):
+            (self.root / path).unlink()
+            return
+        raise FileNotFoundError(path)
 
     def settle(self) -> None:
         """Sync every folder."""
