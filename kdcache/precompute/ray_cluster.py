@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from kdcache.runtime.interrupt import Interrupts
 __all__ = ["connected"]
 
 _AUTH_MODE = "RAY_AUTH_MODE"
+_CONNECT_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -91,12 +93,20 @@ def _own_cluster(num_cpus: int) -> Iterator[str]:
 
 def _connect(ray: Any, address: str) -> None:
     try:
+        _demand_listener(address)
         ray.init(address=address, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise ConfigError(
             f"cannot use Ray at {address!r}: {error}; give the HOST:PORT that `ray start --head` printed, or leave "
             "out --ray-address and RAY_ADDRESS for a Ray of this machine alone"
         ) from error
+
+
+def _demand_listener(address: str) -> None:
+    """Find out in seconds what Ray would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
