@@ -97,7 +97,7 @@ class Committer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the thread finish; raise its error unless there is one already."""
-        if isinstance(error, InterruptedRunError):
+        if error is not None and (isinstance(error, InterruptedRunError) or not isinstance(error, Exception)):
             self._leave_soon()
             return
         self._queue.put(None)

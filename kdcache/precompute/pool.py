@@ -250,28 +250,35 @@ def _work(
     config: PrecomputeConfig, grow: bool, connection: Connection, number: int, num_samples: int
 ) -> None:
     """Be worker ``number``."""
-    with Interrupts(patience=_LEAVE_SECONDS / 2) as interrupts:
-        source = _PipeSource(connection, interrupts)
-        try:
-            with interrupts.anywhere(lambda: "no unit was begun"):
-                settings = Settings.of(config, grow=grow)
-                with computing_threads(settings.tuning.teacher_threads):
-                    prepared = prepare(settings, say=lambda _: None)
-            worker = Worker(
-                prepared,
-                num_samples=num_samples,
-                advance=lambda count: source.tell("views", count),
-                on_commit=lambda task: source.tell("done", task),
-            )
-            with computing_threads(settings.tuning.teacher_threads):
-                worker.run(source, interrupts, lambda: "the run was stopped")
-            source.tell("report", worker.report(units_before=0))
-        except InterruptedRunError as error:
-            # A signal to the main process: it knows. A lost reader: the main process hands the tasks on.
-            if not interrupts.requested:
-                os.write(2, f"worker {number}: {error}\n".encode())
-            os._exit(5)
-        except KdcacheError as error:
-            source.tell("error", (type(error).__name__, str(error)))
-        except Exception:  # noqa: BLE001 - told whole to the main process
-            source.tell("crash", traceback.format_exc())
+    interrupts = Interrupts(patience=_LEAVE_SECONDS / 2)
+    source = _PipeSource(connection, interrupts)
+    try:
+        with interrupts:
+            _serve(config, source, interrupts, grow=grow, num_samples=num_samples)
+    except InterruptedRunError as error:
+        # A signal to the main process: it knows. A lost reader: the main process hands the tasks on.
+        if not interrupts.requested:
+            os.write(2, f"worker {number}: {error}\n".encode())
+        os._exit(5)
+    except KdcacheError as error:
+        source.tell("error", (type(error).__name__, str(error)))
+    except Exception:  # noqa: BLE001 - told whole to the main process
+        source.tell("crash", traceback.format_exc())
+
+
+def _serve(
+    config: PrecomputeConfig, source: _PipeSource, interrupts: Interrupts, *, grow: bool, num_samples: int
+) -> None:
+    with interrupts.anywhere(lambda: "no unit was begun"):
+        settings = Settings.of(config, grow=grow)
+        with computing_threads(settings.tuning.teacher_threads):
+            prepared = prepare(settings, say=lambda _: None)
+    worker = Worker(
+        prepared,
+        num_samples=num_samples,
+        advance=lambda count: source.tell("views", count),
+        on_commit=lambda task: source.tell("done", task),
+    )
+    with computing_threads(settings.tuning.teacher_threads):
+        worker.run(source, interrupts, lambda: "the run was stopped")
+    source.tell("report", worker.report(units_before=0))

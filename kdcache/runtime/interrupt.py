@@ -14,6 +14,10 @@ __all__ = ["Interrupts"]
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class _Stop(BaseException):
+    """Raised out of a signal handler, hence anywhere: no ``except Exception`` may take it for its own error."""
+
+
 class Interrupts:
     """Notes the first SIGTERM or SIGINT inside a ``with`` block; the second one acts as if we were not here.
 
@@ -41,8 +45,14 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Give the signals back.
+
+        Raises:
+            InterruptedRunError: the run's patience was over.
+        """
         self._restore()
+        if isinstance(error, _Stop):
+            raise InterruptedRunError(str(error)) from None
 
     @property
     def requested(self) -> bool:
@@ -56,7 +66,7 @@ class Interrupts:
             InterruptedRunError: naming the signal, then ``message``.
         """
         if self._signal is not None:
-            raise InterruptedRunError(f"stopped by {signal.Signals(self._signal).name}: {message}")
+            raise InterruptedRunError(self._reason(message))
 
     @contextlib.contextmanager
     def anywhere(self, standing: Callable[[], str]) -> Iterator[None]:
@@ -69,6 +79,8 @@ class Interrupts:
         self.raise_if_requested(standing())
         try:
             yield
+        except _Stop as stop:
+            raise InterruptedRunError(str(stop)) from None
         finally:
             self._standing = None
 
@@ -79,10 +91,16 @@ class Interrupts:
         for one in _SIGNALS:
             signal.signal(one, self._before.pop(one))
         if self._standing is not None:
-            self.raise_if_requested(self._standing())
+            raise _Stop(self._reason(self._standing()))
 
     def _give_up(self, _number: int, _frame: FrameType | None) -> None:
-        self.raise_if_requested("it did not come to a safe point in time; whole units are committed and stay")
+        raise _Stop(
+            self._reason("it did not come to a safe point in time; whole units are committed and stay")
+        )
+
+    def _reason(self, message: str) -> str:
+        name = "nothing" if self._signal is None else signal.Signals(self._signal).name
+        return f"stopped by {name}: {message}"
 
     def _restore(self) -> None:
         if signal.SIGALRM in self._before:

@@ -81,23 +81,26 @@ class LocalObjects:
         """Return a whole object; FileNotFoundError when there is none."""
         try:
             return (self.root / path).read_bytes()
-        except (IsADirectoryError, NotADirectoryError) as error:
-            raise FileNotFoundError(path) from error
+        except OSError as error:
+            raise self._unread(path, error) from error
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
-        descriptor = os.open(f"{self.url}/{path}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.pread(descriptor, length, start)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(f"{self.url}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(descriptor, length, start)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._unread(path, error) from error
 
     def size(self, path: str) -> int:
         """Return an object's size; FileNotFoundError when there is none."""
         try:
             return (self.root / path).stat().st_size
-        except NotADirectoryError as error:
-            raise FileNotFoundError(path) from error
+        except OSError as error:
+            raise self._unread(path, error) from error
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Publish a new object whole and durably; False, and nothing changed, when the name is taken.
@@ -141,15 +144,18 @@ class LocalObjects:
         return (entry for entry in self._files("") if _is_leftover(entry.path))
 
     def _files(self, prefix: str) -> Iterator[StoredObject]:
-        for folder, folders, names in os.walk(self.root / prefix):
-            folders.sort()
-            for name in sorted(names):
-                file = Path(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
-                    status = file.stat()
-                    yield StoredObject(
-                        file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
-                    )
+        try:
+            for folder, folders, names in os.walk(self.root / prefix, onerror=_demand_listed):
+                folders.sort()
+                for name in sorted(names):
+                    file = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
+                        status = file.stat()
+                        yield StoredObject(
+                            file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
+                        )
+        except OSError as error:
+            raise self._unread(prefix, error) from error
 
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
@@ -161,7 +167,7 @@ class LocalObjects:
     def settle(self) -> None:
         """Sync every folder."""
         with self._explained(""):
-            for folder, _, _ in os.walk(self.root):
+            for folder, _, _ in os.walk(self.root, onerror=_demand_listed):
                 _sync_folder(Path(folder))
 
     @contextlib.contextmanager
@@ -214,6 +220,14 @@ class LocalObjects:
             _sync_folder(folder.parent)
         self._durable.add(folder)
 
+    def _unread(self, path: str, error: OSError) -> Exception:
+        """Return what to raise: a disk that fails must not be taken for a cache that holds less."""
+        if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            return FileNotFoundError(path)
+        return StoreError(
+            f"cannot read {self.root / path}: {error.strerror}; check the disk and the permissions"
+        )
+
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
         try:
@@ -224,6 +238,12 @@ class LocalObjects:
                 "free space, check the permissions (the file system must have hard links), "
                 "and run the same command again"
             ) from error
+
+
+def _demand_listed(error: OSError) -> None:
+    """Go on past a folder that is not there, and nothing else; ``os.walk`` would hide every error."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def open_objects(url: str | Path) -> ObjectStore:

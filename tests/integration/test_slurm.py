@@ -94,7 +94,7 @@ def test_an_array_that_is_interrupted_and_loses_its_node_ends_in_the_same_cache(
         lambda: not {"PENDING", "RUNNING", "COMPLETING"} & set(slurm.states(array).values()),
         what="the array to end",
     )
-    assert slurm.states(array) == {0: "COMPLETED", 1: "COMPLETED"}, _log(array, 0) + _log(array, 1)
+    assert slurm.states(array) == {0: "COMPLETED", 1: "COMPLETED"}, slurm.logs()
     for task in (0, 1):
         assert f"task {array}_{task} starts on " in _log(array, task)
         assert "restarts so far: 0" in _log(array, task)

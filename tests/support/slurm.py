@@ -16,6 +16,8 @@ from pathlib import Path
 __all__ = ["PrivateSlurm", "missing_programs", "private_slurm", "wait_until"]
 
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+# The node refuses a start whose credential is not younger, in whole seconds, than the end of the start before.
+_REVOCATION_SECONDS = 3.0
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel")
 
 _CONFIG = """\
@@ -103,12 +105,16 @@ class PrivateSlurm:
 
     def skip_delay(self, array: str) -> None:
         """Start the tasks that were queued again without the two minutes that Slurm would wait."""
+        wait_until(
+            lambda: "COMPLETING" not in self.states(array).values(), what="the old starts to be put away"
+        )
+        time.sleep(_REVOCATION_SECONDS)
 
         def have_started() -> bool:
             waiting = [number for number, state in self.states(array).items() if state == "PENDING"]
             for number in waiting:
                 self.command("scontrol", "update", f"JobId={array}_{number}", "StartTime=now")
-            return not waiting and "COMPLETING" not in self.states(array).values()
+            return not waiting
 
         wait_until(have_started, what="the queued tasks to start")
 

@@ -46,3 +46,35 @@ def test_in_another_thread_nothing_is_requested() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_code_that_takes_every_exception_for_its_own_does_not_take_a_signal() -> None:
+    def careless() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception as error:
+            raise ValueError("not mine") from error
+
+    with (
+        pytest.raises(InterruptedRunError, match="stopped by SIGTERM: nothing was written"),
+        Interrupts() as interrupts,
+        interrupts.anywhere(lambda: "nothing was written"),
+    ):
+        careless()
+
+
+def test_a_run_that_comes_to_no_safe_point_is_stopped_where_it_is() -> None:
+    def careless() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            signal.pause()
+        except Exception as error:
+            raise ValueError("not mine") from error
+
+    with (
+        pytest.raises(
+            InterruptedRunError, match="stopped by SIGTERM: it did not come to a safe point in time"
+        ),
+        Interrupts(patience=0.05),
+    ):
+        careless()
