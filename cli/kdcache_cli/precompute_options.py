@@ -6,26 +6,11 @@ from typing import Any
 
 import click
 
+from kdcache_cli.key_value import KEY_VALUE
+
 __all__ = ["OPTIONS", "settings_from", "with_options"]
 
 PER_TEACHER = ("checkpoint", "class_map", "kwargs", "mean", "std", "size", "precision", "top_k", "encoding")
-
-
-class KeyValue(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """``key=value``, the value read as YAML reads it (numbers, true, lists, words)."""
-
-    name = "k=v"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        """Split at the first equals sign."""
-        import yaml
-
-        key, equals, text = str(value).partition("=")
-        if not equals or not key:
-            self.fail(f"{value!r} is not key=value, as in num_classes=10", param, ctx)
-        return key, yaml.safe_load(text)
 
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -54,7 +39,7 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--combine-weights", help="Of its members, as 1,2,1.  [default: equal]"),
     click.option(
         "--teacher-kwargs",
-        type=KeyValue(),
+        type=KEY_VALUE,
         multiple=True,
         help="For timm.create_model or the factory; may be repeated.",
     ),

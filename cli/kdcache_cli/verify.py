@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from kdcache_cli.train import KEY_VALUE
+from kdcache_cli.key_value import KEY_VALUE
 
 __all__ = ["command"]
 

@@ -121,8 +121,8 @@ def _view_size(cache: Cache) -> tuple[int, int]:
 
 
 def _choose_teacher(config: TrainConfig, cache: Cache) -> str:
-    if config.teacher is not None:
-        return config.teacher
+    if config.teacher:
+        return config.teacher[0]
     if len(cache.teachers) != 1:
         raise ConfigError(
             f"the cache {cache.url} has {len(cache.teachers)} teachers ({', '.join(cache.teachers) or 'none'}); "
@@ -201,7 +201,7 @@ def _notices(student: Student, cache: Cache, verdict: MassVerdict | None, plan: 
 
 def _filled_in(config: TrainConfig, objective: Objective, teacher: str, student: Student) -> TrainConfig:
     filled: dict[str, Any] = {
-        "teacher": teacher,
+        "teacher": (teacher,),
         "num_classes": student.num_classes,
         "task_loss_weight": objective.task_loss_weight,
         "distill_loss_weight": objective.distill_loss_weight,

@@ -76,7 +76,7 @@ def open_validation(
 
 def _teacher(config: TrainConfig, cache: Cache, student: Student) -> str:
     """Return the run's own teacher if the cache has it, else the only one it has."""
-    names = [name for name in cache.teachers if name == config.teacher] or list(cache.teachers)
+    names = [name for name in cache.teachers if name in config.teacher] or list(cache.teachers)
     if len(names) != 1:
         raise ConfigError(
             f"--val-cache {cache.url} has the teachers {', '.join(names) or '(none)'} and not the run's "
