@@ -20,7 +20,7 @@ class KeyValue(click.ParamType):  # type: ignore[type-arg]  # generic only since
 
         key, equals, text = str(value).partition("=")
         if not equals or not key:
-            self.fail(f"{value!r} is not key=value, as in num_classes=10", param, ctx)
+            self.fail(f"{value!r} is not key=value, as in img_size=28", param, ctx)
         return key, yaml.safe_load(text)
 
 

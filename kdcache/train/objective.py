@@ -1,18 +1,21 @@
-"""What a student is trained on: label loss and teacher's loss, each on its head, weighed and added."""
+"""What a student is trained on: label loss and teachers' losses, each on its head, weighed and added."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from kdcache.config.train import TrainConfig
+from kdcache.config.train_losses import DistillLossName, Tail
 from kdcache.data.batch import DistillBatch
 from kdcache.errors import ConfigError, ShardError
-from kdcache.losses.distill import Tail, hard, kl
+from kdcache.losses.registry import DISTILL_LOSSES, distill_loss
 from kdcache.losses.targets import TeacherTargets
 from kdcache.losses.task import label_loss
 from kdcache.students import heads_of
+from kdcache.train.ramp import Ramp
 
 __all__ = ["Losses", "Objective"]
 
@@ -28,36 +31,51 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """task_loss_weight * task + distill_loss_weight * distill."""
+    """task_loss_weight * task + distill_loss_weight * sum over teachers of (weight * distill).
 
-    task_loss_weight: float
-    distill_loss_weight: float
-    distill_loss: Literal["kl", "hard"]
-    temperature: float
+    At one temperature the gradient of a weighted sum of ``kl`` is that of the ``kl`` with the weighted mixture.
+
+    Attributes:
+        teachers: the weight of each teacher; they sum to one.
+    """
+
+    task_loss_weight: Ramp
+    distill_loss_weight: Ramp
+    temperature: Ramp
+    distill_loss: DistillLossName
+    teachers: Mapping[str, float]
+    options: Mapping[str, float]
     tail: Tail
     smoothing: float
 
     @classmethod
-    def of(cls, config: TrainConfig, *, has_distillation_head: bool) -> Self:
+    def of(cls, config: TrainConfig, *, teachers: Sequence[str], has_distillation_head: bool) -> Self:
         """Fill in what ``config`` leaves open: DeiT's recipe with a distillation token, plain kl without.
 
         Raises:
             ConfigError: both weights come out as zero.
         """
+        shape = config.loss_sched
         task, distill = (0.5, 0.5) if has_distillation_head else (0.0, 1.0)
         task = task if config.task_loss_weight is None else config.task_loss_weight
         distill = distill if config.distill_loss_weight is None else config.distill_loss_weight
-        if task == 0 and distill == 0:
+        task_ramp = Ramp(task, _or(config.task_loss_weight_end, task), shape)
+        distill_ramp = Ramp(distill, _or(config.distill_loss_weight_end, distill), shape)
+        temperature = Ramp(config.temperature, _or(config.temperature_end, config.temperature), shape)
+        if task_ramp.is_zero and distill_ramp.is_zero:
             raise ConfigError(
                 "task_loss_weight and distill_loss_weight are both 0: there is nothing to learn from; "
                 "labels only is --task-loss-weight 1 --distill-loss-weight 0"
             )
-        plain: Literal["kl", "hard"] = "hard" if has_distillation_head and config.temperature == 1.0 else "kl"
+        plain: DistillLossName = "hard" if has_distillation_head and temperature.ends == (1.0,) else "kl"
+        weights = config.teacher_weights or (1.0,) * len(teachers)
         return cls(
-            task_loss_weight=task,
-            distill_loss_weight=distill,
+            task_loss_weight=task_ramp,
+            distill_loss_weight=distill_ramp,
+            temperature=temperature,
             distill_loss=config.distill_loss or plain,
-            temperature=config.temperature,
+            teachers={name: weight / sum(weights) for name, weight in zip(teachers, weights, strict=True)},
+            options=config.distill_loss_kwargs,
             tail=config.tail,
             smoothing=config.smoothing,
         )
@@ -65,7 +83,7 @@ class Objective:
     @property
     def needs_targets(self) -> bool:
         """False with labels only: no target is then read."""
-        return self.distill_loss_weight > 0
+        return not self.distill_loss_weight.is_zero
 
     @property
     def needs_labels(self) -> bool:
@@ -75,19 +93,24 @@ class Objective:
     @property
     def separates_heads(self) -> bool:
         """A head of its own for each loss; with one loss only, the average that inference uses is trained."""
-        return self.task_loss_weight > 0 and self.distill_loss_weight > 0
+        return self.needs_targets and not self.task_loss_weight.is_zero
 
-    def __call__(self, output: Tensor | tuple[Tensor, Tensor], batch: DistillBatch) -> Losses:
+    def __call__(
+        self, output: Tensor | tuple[Tensor, Tensor], batch: DistillBatch, *, progress: float = 0.0
+    ) -> Losses:
         """Return the losses of a batch, given the student's output on it.
 
-        Raises:
-            ShardError: a sample has no label and labels are all there is to learn from.
+        Args:
+            output: logits (B, C), or those of class head and distillation head.
+            batch: on the same device.
+            progress: the share of the run's steps that are done.
         """
         class_logits_BC, distill_logits_BC = heads_of(output)
         zero = torch.zeros((), device=class_logits_BC.device)
-        task = self._task(class_logits_BC, batch) if self.task_loss_weight > 0 else zero
-        distill = self._distill(distill_logits_BC, batch.teacher) if self.needs_targets else zero
-        return Losses(self.task_loss_weight * task + self.distill_loss_weight * distill, task, distill)
+        task = zero if self.task_loss_weight.is_zero else self._task(class_logits_BC, batch)
+        distill = self._distill(distill_logits_BC, batch, progress) if self.needs_targets else zero
+        weighed = self.task_loss_weight.at(progress) * task, self.distill_loss_weight.at(progress) * distill
+        return Losses(sum(weighed, start=zero), task, distill)
 
     def check(self, batch: DistillBatch) -> None:
         """Refuse unlabelled samples where labels are all there is to learn from (on the CPU, before a step).
@@ -102,6 +125,16 @@ class Objective:
                 "leave out the shards without labels, or give --distill-loss-weight a value above 0"
             )
 
+    def try_out(self, targets: TeacherTargets) -> None:
+        """Refuse before the first step what the loss would refuse in it.
+
+        Raises:
+            ConfigError: the loss takes no such option, tail or temperature with these targets.
+        """
+        logits_BC = torch.zeros(len(targets), targets.num_classes)
+        for temperature in self.temperature.ends:
+            self._loss(logits_BC, targets, torch.zeros(len(targets), dtype=torch.int64), temperature)
+
     def _task(self, logits_BC: Tensor, batch: DistillBatch) -> Tensor:
         return label_loss(
             logits_BC,
@@ -111,7 +144,35 @@ class Objective:
             partner_labels_B=batch.partner_labels_B,
         )
 
-    def _distill(self, logits_BC: Tensor, teacher: TeacherTargets) -> Tensor:
-        if self.distill_loss == "hard":
-            return hard(logits_BC, teacher)
-        return kl(logits_BC, teacher, temperature=self.temperature, tail=self.tail)
+    def _distill(self, logits_BC: Tensor, batch: DistillBatch, progress: float) -> Tensor:
+        temperature, labels_B = self.temperature.at(progress), _larger_labels(batch)
+        losses = [
+            weight * self._loss(logits_BC, batch.teachers[name], labels_B, temperature)
+            for name, weight in self.teachers.items()
+        ]
+        return torch.stack(losses).sum()
+
+    def _loss(
+        self, logits_BC: Tensor, targets: TeacherTargets, labels_B: Tensor, temperature: float
+    ) -> Tensor:
+        loss = DISTILL_LOSSES[self.distill_loss]
+        return distill_loss(
+            self.distill_loss,
+            logits_BC,
+            targets,
+            temperature=temperature,
+            tail=self.tail,
+            labels_B=labels_B if loss.needs_labels else None,
+            options=self.options,
+        )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _larger_labels(batch: DistillBatch) -> Tensor:
+    """Return the label of each view's larger part, (B,)."""
+    if batch.lam_B is None or batch.partner_labels_B is None:
+        return batch.labels_B
+    return torch.where(batch.lam_B >= 0.5, batch.labels_B, batch.partner_labels_B)

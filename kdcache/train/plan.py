@@ -36,6 +36,9 @@ class RunPlan:
         views_per_step: views of a full step, of all processes.
         num_samples: samples of the training shards.
         num_views: cached views of each sample.
+        views_per_decode: views of a sample that come together in a pass.
+        lanes: shuffle windows that are open at a time.
+        target_reads: reads of cached targets in one pass, of all processes: one a block, seed and teacher.
     """
 
     steps: int
@@ -46,6 +49,9 @@ class RunPlan:
     views_per_step: int
     num_samples: int
     num_views: int
+    views_per_decode: int = 1
+    lanes: int = 1
+    target_reads: int = 0
 
     @property
     def epochs(self) -> float:
@@ -55,7 +61,7 @@ class RunPlan:
     @property
     def epochs_per_view(self) -> float:
         """How often a student meets each cached view."""
-        return self.epochs / self.num_views
+        return self.epochs * self.views_per_decode / self.num_views
 
     @property
     def advice(self) -> str | None:
@@ -76,6 +82,8 @@ class RunPlan:
                 f"steps            {self.steps:,} ({self.steps_per_epoch:,} an epoch)",
                 f"warm-up          {self.warmup_steps:,} steps",
                 f"views a step     {self.views_per_step:,}",
+                f"target reads     {self.target_reads / self.steps_per_epoch:,.2f} a step",
+                f"lanes            {self.lanes:,} shuffle windows open at a time",
                 f"epochs           {self.epochs:,.2f}",
                 f"epochs per view  {self.epochs_per_view:,.2f}",
             )
@@ -83,9 +91,25 @@ class RunPlan:
 
 
 def plan_run(
-    config: TrainConfig, *, num_samples: int, num_batches: int, num_views: int, world: int = 1
+    config: TrainConfig,
+    *,
+    num_samples: int,
+    num_batches: int,
+    num_views: int,
+    world: int = 1,
+    lanes: int = 1,
+    target_reads: int = 0,
 ) -> RunPlan:
     """Return the length of a run whose every process takes ``num_batches`` micro-batches in an epoch.
+
+    Args:
+        config: the settings.
+        num_samples: samples of the training shards.
+        num_batches: micro-batches of one pass, of one process.
+        num_views: cached views of each sample.
+        world: how many processes there are.
+        lanes: shuffle windows that are open at a time.
+        target_reads: blocks that a pass reads, times teachers, for one seed.
 
     Raises:
         ConfigError: an epoch has no full micro-batch for every process.
@@ -106,6 +130,9 @@ def plan_run(
         views_per_step=config.batch_size * config.grad_accum_steps * world,
         num_samples=num_samples,
         num_views=num_views,
+        views_per_decode=config.views_per_decode,
+        lanes=lanes,
+        target_reads=target_reads * config.views_per_decode,
     )
 
 

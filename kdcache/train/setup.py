@@ -11,6 +11,7 @@ from kdcache.config.train import TrainConfig
 from kdcache.data.index import expand_shards, index_shard
 from kdcache.data.loader import DistillLoader, distill_loader
 from kdcache.errors import ConfigError, ShardError
+from kdcache.losses.registry import DISTILL_LOSSES
 from kdcache.losses.targets import TeacherTargets
 from kdcache.runtime.dist import World
 from kdcache.store.reader import Cache
@@ -74,9 +75,9 @@ def prepare(
         ShardError: a shard is broken, or has samples without labels where labels are all there is.
         StoreError: shards and cache do not belong together, or nothing is cached yet.
     """
-    teacher = _choose_teacher(config, cache)
-    student = _student(config, cache, teacher)
-    objective = Objective.of(config, has_distillation_head=student.has_distillation_head)
+    teachers = _choose_teachers(config, cache)
+    student = _student(config, cache, teachers)
+    objective = Objective.of(config, teachers=teachers, has_distillation_head=student.has_distillation_head)
     student.separate_heads(separate=objective.separates_heads)
     if objective.needs_labels:
         _demand_labels(config.shards)
@@ -84,26 +85,31 @@ def prepare(
         config.shards,
         cache=cache,
         batch_size=config.batch_size,
-        teachers=[teacher],
+        teachers=teachers,
         with_targets=objective.needs_targets,
         run_seed=config.seed,
         num_workers=config.workers,
         world=world.size,
         rank=world.rank,
         check_views=config.check_views,
+        views_per_decode=config.views_per_decode,
+        lanes=config.lanes,
+        shuffle_window=config.shuffle_window,
         allow_decoder_drift=config.allow_decoder_drift,
         pin_memory=pin_memory,
         snapshot=snapshot,
     )
-    verdict = _guard(objective, loader, teacher, force=config.force_temperature)
+    verdicts = _guard(objective, loader, force=config.force_temperature)
     plan = plan_run(
         config,
         num_samples=loader.num_samples,
         num_batches=loader.num_batches,
         num_views=loader.num_aug_seeds,
         world=world.size,
+        lanes=loader.plan(0).num_lanes,
+        target_reads=len(loader.snapshot) * len(teachers) * objective.needs_targets,
     )
-    config = _filled_in(config, objective, teacher, student)
+    config = _filled_in(config, objective, student)
     return Preparation(
         config=config,
         loader=loader,
@@ -111,8 +117,8 @@ def prepare(
         student=student,
         objective=objective,
         plan=plan,
-        notices=_notices(student, cache, verdict, plan),
-        kept_mass=None if verdict is None else verdict.kept_mass,
+        notices=_notices(student, cache, objective, verdicts, plan),
+        kept_mass=min((verdict.kept_mass for verdict in verdicts), default=None),
     )
 
 
@@ -120,20 +126,27 @@ def _view_size(cache: Cache) -> tuple[int, int]:
     return cache.identity.policy.height, cache.identity.policy.width
 
 
-def _choose_teacher(config: TrainConfig, cache: Cache) -> str:
+def _choose_teachers(config: TrainConfig, cache: Cache) -> tuple[str, ...]:
+    """Return the names that were given, or the only one there is.
+
+    Raises:
+        ConfigError: there are several and none was chosen, or one is named twice.
+    """
+    if len(set(config.teacher)) < len(config.teacher):
+        raise ConfigError(f"--teacher names one twice: {', '.join(config.teacher)}; name each once")
     if config.teacher:
-        return config.teacher[0]
+        return config.teacher
     if len(cache.teachers) != 1:
         raise ConfigError(
             f"the cache {cache.url} has {len(cache.teachers)} teachers ({', '.join(cache.teachers) or 'none'}); "
-            "choose one with --teacher"
+            "choose with --teacher, once for each that is wanted"
         )
-    return cache.teachers[0]
+    return cache.teachers
 
 
-def _student(config: TrainConfig, cache: Cache, teacher: str) -> Student:
-    entry = cache.identity.teachers.get(teacher)
-    num_classes = cache.identity.num_classes if entry is None else entry.num_classes
+def _student(config: TrainConfig, cache: Cache, teachers: Sequence[str]) -> Student:
+    entries = [cache.identity.teachers[name] for name in teachers if name in cache.identity.teachers]
+    num_classes = entries[0].num_classes if entries else cache.identity.num_classes
     if config.num_classes not in {None, num_classes}:
         raise ConfigError(
             f"--num-classes {config.num_classes}: the cache {cache.url} counts {num_classes} classes, and student "
@@ -164,33 +177,55 @@ def _demand_labels(shards: Sequence[str]) -> None:
             )
 
 
-def _guard(objective: Objective, loader: DistillLoader, teacher: str, *, force: bool) -> MassVerdict | None:
-    """Look at a few cached units; ``hard`` and labels only have no tail to lose."""
-    if not objective.needs_targets or objective.distill_loss != "kl":
-        return None
+def _guard(objective: Objective, loader: DistillLoader, *, force: bool) -> list[MassVerdict]:
+    """Try the loss on a few cached units; ``hard`` and labels only have no tail to lose."""
+    if not objective.needs_targets:
+        return []
     blocks = sorted(loader.snapshot)
     chosen = np.linspace(0, len(blocks) - 1, min(_GUARDED_UNITS, len(blocks))).astype(int)
     units = [(blocks[i], loader.snapshot[blocks[i]]) for i in chosen]
-    parts = [
-        TeacherTargets.from_numpy(loader.cache.targets(teacher, block, seeds[i % len(seeds)]))
-        for i, (block, seeds) in enumerate(units)
+    verdicts = []
+    for name in objective.teachers:
+        parts = [
+            TeacherTargets.from_numpy(loader.cache.targets(name, block, seeds[i % len(seeds)]))
+            for i, (block, seeds) in enumerate(units)
+        ]
+        objective.try_out(parts[0])
+        if DISTILL_LOSSES[objective.distill_loss].has_tail:
+            verdicts += _verdicts(objective, loader, name, parts, force=force)
+    return verdicts
+
+
+def _verdicts(
+    objective: Objective, loader: DistillLoader, name: str, parts: Sequence[TeacherTargets], *, force: bool
+) -> list[MassVerdict]:
+    entry = loader.cache.identity.teachers[name]
+    return [
+        judge(
+            mean_kept_mass(parts, temperature),
+            temperature=temperature,
+            top_k=entry.top_k,
+            num_classes=entry.num_classes,
+            force=force,
+        )
+        for temperature in objective.temperature.ends
     ]
-    entry = loader.cache.identity.teachers[teacher]
-    return judge(
-        mean_kept_mass(parts, objective.temperature),
-        temperature=objective.temperature,
-        top_k=entry.top_k,
-        num_classes=entry.num_classes,
-        force=force,
-    )
 
 
-def _notices(student: Student, cache: Cache, verdict: MassVerdict | None, plan: RunPlan) -> tuple[str, ...]:
+def _notices(
+    student: Student, cache: Cache, objective: Objective, verdicts: Sequence[MassVerdict], plan: RunPlan
+) -> tuple[str, ...]:
     view_size = _view_size(cache)
     height, width = student.input_size(view_size)
-    notices = []
-    if verdict is not None:
-        notices.append(f"{'warning: ' if verdict.level == 'warning' else ''}{verdict.message}")
+    notices = [f"{'warning: ' if one.level == 'warning' else ''}{one.message}" for one in verdicts]
+    if objective.needs_targets and DISTILL_LOSSES[objective.distill_loss].needs_dense:
+        cut = [name for name in objective.teachers if _is_cut(cache, name)]
+        notices += [
+            f"warning: distill_loss {objective.distill_loss!r} is made for all classes, and of {name!r} only the best "
+            f"{cache.identity.teachers[name].top_k} are cached: the rest is spread evenly (precompute with "
+            "--encoding dense8 for the exact loss)"
+            for name in cut
+        ]
     if height > view_size[0] or width > view_size[1]:
         notices.append(
             f"warning: the student takes {height} x {width} pixels, the cached views have {view_size[0]} x "
@@ -199,12 +234,18 @@ def _notices(student: Student, cache: Cache, verdict: MassVerdict | None, plan: 
     return (*notices, *([f"warning: {plan.advice}"] if plan.advice else []))
 
 
-def _filled_in(config: TrainConfig, objective: Objective, teacher: str, student: Student) -> TrainConfig:
+def _is_cut(cache: Cache, name: str) -> bool:
+    entry = cache.identity.teachers[name]
+    return entry.top_k < entry.num_classes
+
+
+def _filled_in(config: TrainConfig, objective: Objective, student: Student) -> TrainConfig:
     filled: dict[str, Any] = {
-        "teacher": (teacher,),
+        "teacher": tuple(objective.teachers),
+        "teacher_weights": tuple(objective.teachers.values()) if len(objective.teachers) > 1 else (),
         "num_classes": student.num_classes,
-        "task_loss_weight": objective.task_loss_weight,
-        "distill_loss_weight": objective.distill_loss_weight,
+        "task_loss_weight": objective.task_loss_weight.start,
+        "distill_loss_weight": objective.distill_loss_weight.start,
         "distill_loss": objective.distill_loss,
     }
     return config.model_copy(update=filled)

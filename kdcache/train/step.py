@@ -56,7 +56,8 @@ def _forward(session: Session, cpu_batch: DistillBatch) -> tuple[Tensor, float]:
         if session.config.channels_last:
             images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
         output = session.model(images_B3HW)
-    losses = session.objective(output, batch)
+    progress = session.position.step / session.plan.steps
+    losses = session.objective(output, batch, progress=progress)
     value = losses.total.item()
     if not math.isfinite(value):
         raise KdcacheError(_not_finite(session, losses, cpu_batch))
@@ -70,21 +71,29 @@ def _count(
 ) -> None:
     rows, tally = len(batch), session.tally
     tally.add("loss", losses.total.detach() * rows, rows)
-    if session.objective.task_loss_weight > 0:
+    if not session.objective.task_loss_weight.is_zero:
         num_labelled = (batch.labels_B >= 0).sum()
         tally.add("task_loss", losses.task.detach() * num_labelled, num_labelled)
     if session.objective.needs_targets:
-        num_valid = batch.teacher.valid_B.sum()
+        num_valid = _with_targets(batch).sum()
         tally.add("distill_loss", losses.distill.detach() * num_valid, num_valid)
-        tally.add("agreement", num_correct(_averaged(output), batch.teacher.top_class_B, 1), num_valid)
+        logits_BC = _averaged(output)
+        for name, weight in session.objective.teachers.items():
+            agreed = num_correct(logits_BC, batch.teachers[name].top_class_B, 1)
+            tally.add("agreement", weight * agreed, weight * num_valid)
 
 
 def _count_rows(session: Session, batch: DistillBatch) -> None:
     if session.objective.needs_targets:
-        session.totals.rows_without_targets += int((~batch.teacher.valid_B).sum())
+        session.totals.rows_without_targets += int((~_with_targets(batch)).sum())
     session.totals.views += len(batch)
     session.totals.views_checked += batch.num_checked
     session.totals.views_drifted += batch.num_drifted
+
+
+def _with_targets(batch: DistillBatch) -> Tensor:
+    """Return which rows have them; all teachers see the same views, so one answers for all."""
+    return next(iter(batch.teachers.values())).valid_B
 
 
 def _averaged(output: Tensor | tuple[Tensor, Tensor]) -> Tensor:

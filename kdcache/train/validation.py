@@ -75,12 +75,12 @@ def open_validation(
 
 
 def _teacher(config: TrainConfig, cache: Cache, student: Student) -> str:
-    """Return the run's own teacher if the cache has it, else the only one it has."""
-    names = [name for name in cache.teachers if name in config.teacher] or list(cache.teachers)
+    """Return the first of the run's own teachers that the cache has, else the only one it has."""
+    names = [name for name in config.teacher if name in cache.teachers][:1] or list(cache.teachers)
     if len(names) != 1:
         raise ConfigError(
-            f"--val-cache {cache.url} has the teachers {', '.join(names) or '(none)'} and not the run's "
-            f"{config.teacher!r}; name one that both caches have with --teacher"
+            f"--val-cache {cache.url} has the teachers {', '.join(names) or '(none)'} and none of the run's "
+            f"({', '.join(config.teacher)}); name one that both caches have with --teacher"
         )
     num_classes = cache.identity.teachers[names[0]].num_classes
     if num_classes != student.num_classes:

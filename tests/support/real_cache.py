@@ -46,8 +46,12 @@ def make_real_cache(
     encoding: Encoding = "gap8",
     kept: int = 4,
     groups: Sequence[int] | None = None,
+    teachers: Sequence[str] = ("formula",),
 ) -> Path:
-    """Write a cache of all views (or of some groups) of the shards; its only teacher is ``formula``."""
+    """Write a cache of all views (or of some groups) of the shards.
+
+    The first teacher's logits are those of ``formula_logits``; each further one counts its classes one place on.
+    """
     policy = policy or ViewPolicy.named("rrc", size=24)
     indexes = [index_shard(url) for url in expand_shards(shards)]
     rows = rows_per_block or default_rows_per_block([len(index) for index in indexes])
@@ -59,7 +63,9 @@ def make_real_cache(
         num_aug_seeds=num_aug_seeds,
         rows_per_block=rows,
         seeds_per_group=seeds_per_group or default_seeds_per_group(num_aug_seeds, rows),
-        teachers={"formula": make_teacher(encoding=encoding, top_k=kept, num_classes=num_classes)},
+        teachers=dict.fromkeys(
+            teachers, make_teacher(encoding=encoding, top_k=kept, num_classes=num_classes)
+        ),
     )
     about = About(created="2026-01-01T00:00:00Z", decoder=dict(decoder_fingerprint()))
     writer = CacheWriter.create_or_resume(path, Manifest(identity=identity, about=about))
@@ -107,21 +113,25 @@ def _views_of(
 def _write_group(
     writer: CacheWriter, block: Block, group: int, views_GN: Sequence[NDArray[np.uint8]]
 ) -> None:
-    identity, entry = writer.manifest.identity, writer.manifest.identity.teachers["formula"]
+    identity = writer.manifest.identity
     shape = (len(views_GN), identity.rows_per_block)
     digests_GR, thumbnails = (
         np.zeros(shape, dtype=np.uint32),
         np.zeros((len(views_GN), 8, 8, 8, 3), dtype=np.uint8),
     )
-    planes = empty_planes(shape, encoding=entry.encoding, top_k=entry.top_k, num_classes=entry.num_classes)
     for offset, views in enumerate(views_GN):
         digests_GR[offset, : len(views)] = [view_digest(view) for view in views]
         for row, view in enumerate(views[:8]):
             thumbnails[offset, row] = thumbnail(view)
-        logits = np.stack([formula_logits(view, entry.num_classes) for view in views])
-        is_dense = entry.encoding in {"dense8", "float32"}
-        cut = all_classes(logits) if is_dense else top_k(logits, entry.top_k)
-        planes[offset][:, : len(views)] = encode(cut, encoding=entry.encoding, top_k=entry.top_k)
     writer.write_views(block.index, group, digests_GR, thumbnails, seconds=0.0)
     facts = {"labelled": 0, "correct": 0, "saturated": 0, "failures": {}, "seconds": 0.0}
-    writer.write_targets("formula", block.index, group, planes, **facts)  # type: ignore[arg-type]
+    for shift, (name, entry) in enumerate(identity.teachers.items()):
+        planes = empty_planes(
+            shape, encoding=entry.encoding, top_k=entry.top_k, num_classes=entry.num_classes
+        )
+        for offset, views in enumerate(views_GN):
+            logits = np.stack([np.roll(formula_logits(view, entry.num_classes), shift) for view in views])
+            is_dense = entry.encoding in {"dense8", "float32"}
+            cut = all_classes(logits) if is_dense else top_k(logits, entry.top_k)
+            planes[offset][:, : len(views)] = encode(cut, encoding=entry.encoding, top_k=entry.top_k)
+        writer.write_targets(name, block.index, group, planes, **facts)  # type: ignore[arg-type]

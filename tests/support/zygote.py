@@ -92,10 +92,12 @@ def _serve() -> None:
     import torch
 
     import kdcache.precompute
+    import kdcache.train
     import tests.support.teachers  # noqa: F401
     from kdcache_cli.main import kdcache as command
 
     assert kdcache.precompute is not None
+    assert kdcache.train is not None
     torch.set_num_threads(1)
     _say("ready")
     for line in sys.stdin:

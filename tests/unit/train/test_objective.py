@@ -1,5 +1,6 @@
 """Which loss weighs how much on which head follows from the settings and the student."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch.nn.functional import cross_entropy
 from kdcache.config.train import TrainConfig
 from kdcache.data.batch import DistillBatch
 from kdcache.errors import ConfigError, ShardError
-from kdcache.logits import top_k
+from kdcache.logits import all_classes, top_k
 from kdcache.losses import TeacherTargets, hard, kl
+from kdcache.losses.registry import DISTILL_LOSSES
 from kdcache.train.objective import Objective
 
 LOGITS_NC = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
@@ -20,7 +22,8 @@ CLASS_BC, DISTILL_BC = torch.randn(2, 4, 6, generator=torch.Generator().manual_s
 
 def _objective(*, token: bool = False, **fields: Any) -> Objective:
     needed = {"shards": ["a.tar"], "cache": "c", "student": "s", "out": "o"}
-    return Objective.of(TrainConfig.parse(needed | fields, where="test"), has_distillation_head=token)
+    config = TrainConfig.parse(needed | fields, where="test")
+    return Objective.of(config, teachers=config.teacher or ("t",), has_distillation_head=token)
 
 
 def _batch(labels: list[int], *, with_targets: bool = True) -> DistillBatch:
@@ -90,3 +93,56 @@ def test_a_sample_without_label_is_refused_where_labels_are_all_there_is() -> No
     ):
         objective.check(_batch([0, -1, 2, -1], with_targets=False))
     _objective().check(_batch([0, -1, 2, -1]))
+
+
+def test_the_losses_of_several_teachers_are_weighed_and_sum_to_one() -> None:
+    other_NC = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+    both = {
+        name: TeacherTargets.from_numpy(all_classes(cut)) for name, cut in (("a", LOGITS_NC), ("b", other_NC))
+    }
+    batch = dataclasses.replace(_batch([0, 1, 2, 3]), teachers=both)
+    losses = _objective(teacher=["a", "b"], teacher_weights=[1, 3])(CLASS_BC, batch)
+    expected = 0.25 * kl(CLASS_BC, both["a"]) + 0.75 * kl(CLASS_BC, both["b"])
+    torch.testing.assert_close(losses.total, expected)
+
+
+def test_at_one_temperature_several_teachers_pull_as_their_mixture_does() -> None:
+    other_NC = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+    both = {
+        name: TeacherTargets.from_numpy(all_classes(cut)) for name, cut in (("a", LOGITS_NC), ("b", other_NC))
+    }
+    student_BC = CLASS_BC.clone().requires_grad_()
+    losses = _objective(teacher=["a", "b"])(student_BC, dataclasses.replace(_batch([0] * 4), teachers=both))
+    (found_BC,) = torch.autograd.grad(losses.total, student_BC)
+    mixture_BC = (torch.tensor(LOGITS_NC).softmax(1) + torch.tensor(other_NC).softmax(1)) / 2
+    (expected_BC,) = torch.autograd.grad(cross_entropy(student_BC, mixture_BC), student_BC)
+    torch.testing.assert_close(found_BC, expected_BC)
+
+
+def test_weights_and_temperature_move_over_the_run() -> None:
+    batch = _batch([0, 1, 2, 3])
+    objective = _objective(
+        task_loss_weight=0,
+        task_loss_weight_end=1,
+        distill_loss_weight_end=0,
+        temperature=4,
+        temperature_end=1,
+    )
+    task = cross_entropy(CLASS_BC, torch.arange(4))
+    torch.testing.assert_close(objective(CLASS_BC, batch).total, kl(CLASS_BC, batch.teacher, temperature=4.0))
+    torch.testing.assert_close(
+        objective(CLASS_BC, batch, progress=0.5).total,
+        0.5 * task + 0.5 * kl(CLASS_BC, batch.teacher, temperature=2.5),
+    )
+    torch.testing.assert_close(objective(CLASS_BC, batch, progress=1.0).total, task)
+
+
+def test_what_a_loss_refuses_is_refused_before_the_first_step() -> None:
+    with pytest.raises(ConfigError, match="from T = 1 to 4 only"):
+        _objective(temperature=2, temperature_end=5).try_out(TeacherTargets.from_numpy(top_k(LOGITS_NC, 3)))
+
+
+@pytest.mark.parametrize("name", list(DISTILL_LOSSES))
+def test_every_loss_can_be_chosen(name: str) -> None:
+    losses = _objective(distill_loss=name)(CLASS_BC, _batch([0, 1, -1, 3]))
+    assert torch.isfinite(losses.total)

@@ -58,3 +58,18 @@ def test_a_batch_that_cannot_be_filled_is_refused() -> None:
 
 def test_the_plan_is_told_in_lines() -> None:
     assert "steps            30 (10 an epoch)" in _plan(epochs=3).describe()
+
+
+def test_views_that_come_together_make_a_pass_worth_as_many() -> None:
+    plan = _plan(epochs=2, views_per_decode=2)
+    assert plan.epochs_per_view == 1.0
+
+
+def test_the_description_tells_what_is_read() -> None:
+    config = TrainConfig.parse(
+        {"shards": ["a.tar"], "cache": "c", "student": "s", "out": "o", "views_per_decode": 2, "epochs": 1},
+        where="test",
+    )
+    text = plan_run(config, num_samples=90, num_batches=8, num_views=4, lanes=3, target_reads=6).describe()
+    assert "target reads     1.50 a step" in text
+    assert "lanes            3 shuffle windows" in text

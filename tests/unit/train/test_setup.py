@@ -30,7 +30,7 @@ def _prepare(made: tuple[Path, list[str], Path], **changes: Any) -> Preparation:
 def test_open_settings_are_filled_in(made: tuple[Path, list[str], Path]) -> None:
     config = _prepare(made).config
     found = (config.teacher, config.num_classes, config.task_loss_weight, config.distill_loss)
-    assert found == ("formula", 10, 0.0, "kl")
+    assert found == (("formula",), 10, 0.0, "kl")
 
 
 def test_the_kept_mass_is_told(made: tuple[Path, list[str], Path]) -> None:
