@@ -1,25 +1,17 @@
-"""Losses against a teacher's cached targets.
+"""The plain losses against a teacher's cached targets: ``kl``, soft cross-entropy and ``hard``.
 
 ``q`` is the teacher's distribution at temperature T, rebuilt from the kept classes and the tail's mass; ``p``
-is the student's softmax at T. Everything is computed from the kept classes and one tail term per row: no
-(B, C) teacher tensor is made. Rows without targets contribute nothing; means run over the others.
+is the student's softmax at T. Rows without targets contribute nothing; means run over the others.
 """
-
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from kdcache.errors import ConfigError
+from kdcache.losses.outcomes import Tail, check, check_tail, divergence, mean_over, outcomes
 from kdcache.losses.targets import TeacherTargets
 
-__all__ = ["Tail", "hard", "kl"]
-
-Tail = Literal["bucket", "uniform", "drop"]
-
-# Finite, so that a row whose every class is kept has an empty tail without a NaN in its gradient.
-_OUT = -1e30
+__all__ = ["Tail", "hard", "kl", "soft_ce"]
 
 
 def kl(
@@ -35,19 +27,33 @@ def kl(
 
     Raises:
         ConfigError: ``tail`` is unknown, the student has another number of classes than the teacher, or
-            classes were cut off and ``temperature`` is not in [1, 4].
+            ``temperature`` is not above 0, or classes were cut off and it is not in [1, 4].
     """
-    _check_classes(student_logits_BC, teacher)
-    if tail not in get_args(Tail):
-        raise ConfigError(f"tail {tail!r}: expected one of {', '.join(get_args(Tail))}")
+    check(student_logits_BC, teacher, temperature=temperature)
+    check_tail(tail, loss="kl")
     with torch.autocast(student_logits_BC.device.type, enabled=False):
-        log_p_BC = log_softmax(student_logits_BC.float() / temperature, dim=1)
-        if teacher.class_ids_BK is None:
-            loss_B = _divergence(teacher.kept_log_shares(temperature), log_p_BC).sum(dim=1)
-        else:
-            ids_BK = _ids_to_gather(teacher.class_ids_BK)
-            loss_B = _SPARSE[tail](log_p_BC, ids_BK, teacher, temperature)
-        return temperature**2 * _mean_over(loss_B, teacher.valid_B)
+        pair = outcomes(student_logits_BC, teacher, temperature=temperature, tail=tail)
+        loss_B = pair.total(divergence(pair.log_q_BO, pair.log_p_BO))
+        return temperature**2 * mean_over(loss_B, teacher.valid_B)
+
+
+def soft_ce(student_logits_BC: Tensor, teacher: TeacherTargets, *, tail: Tail = "bucket") -> Tensor:
+    """Return the cross-entropy -sum q log p at T = 1, the mean over rows with targets.
+
+    With ``uniform`` it is the loss of TinyViT (Wu et al. 2022, arXiv:2207.10666), whose caches spread the
+    tail evenly; ``bucket`` and ``drop`` are as in ``kl``. Its gradient is that of ``kl`` at T = 1; its value
+    is larger by the teacher's entropy.
+
+    Raises:
+        ConfigError: ``tail`` is unknown, or the student has another number of classes than the teacher.
+    """
+    check(student_logits_BC, teacher)
+    check_tail(tail, loss="ce")
+    with torch.autocast(student_logits_BC.device.type, enabled=False):
+        pair = outcomes(student_logits_BC, teacher, temperature=1.0, tail=tail)
+        is_some_BO = pair.log_q_BO > -torch.inf
+        loss_B = pair.total(torch.where(is_some_BO, -pair.log_q_BO.exp() * pair.log_p_BO, 0.0))
+        return mean_over(loss_B, teacher.valid_B)
 
 
 def hard(student_logits_BC: Tensor, teacher: TeacherTargets) -> Tensor:
@@ -58,53 +64,8 @@ def hard(student_logits_BC: Tensor, teacher: TeacherTargets) -> Tensor:
     Raises:
         ConfigError: the student has another number of classes than the teacher.
     """
-    _check_classes(student_logits_BC, teacher)
+    check(student_logits_BC, teacher)
     with torch.autocast(student_logits_BC.device.type, enabled=False):
         log_p_BC = log_softmax(student_logits_BC.float(), dim=1)
         loss_B = -log_p_BC.gather(1, teacher.top_class_B.clamp(min=0)[:, None]).squeeze(1)
-        return _mean_over(loss_B, teacher.valid_B)
-
-
-def _bucket(log_p_BC: Tensor, ids_BK: Tensor, teacher: TeacherTargets, temperature: float) -> Tensor:
-    kept_B = _divergence(teacher.kept_log_probs(temperature), log_p_BC.gather(1, ids_BK)).sum(dim=1)
-    # The student's own tail is summed, not taken as 1 - kept: that would lose a tail below 1e-7.
-    student_tail_B = log_p_BC.scatter(1, ids_BK, _OUT).logsumexp(dim=1)
-    return kept_B + _divergence(teacher.tail_log_mass(temperature), student_tail_B)
-
-
-def _uniform(log_p_BC: Tensor, ids_BK: Tensor, teacher: TeacherTargets, temperature: float) -> Tensor:
-    kept_B = _divergence(teacher.kept_log_probs(temperature), log_p_BC.gather(1, ids_BK)).sum(dim=1)
-    is_tail_BC = torch.ones_like(log_p_BC, dtype=torch.bool).scatter(1, ids_BK, value=False)
-    num_tail_B = is_tail_BC.sum(dim=1).clamp(min=1)
-    student_mean_B = torch.where(is_tail_BC, log_p_BC, 0.0).sum(dim=1) / num_tail_B
-    return kept_B + _divergence(teacher.tail_log_mass(temperature), student_mean_B + num_tail_B.log())
-
-
-def _drop(log_p_BC: Tensor, ids_BK: Tensor, teacher: TeacherTargets, temperature: float) -> Tensor:
-    return _divergence(teacher.kept_log_shares(temperature), log_p_BC.gather(1, ids_BK)).sum(dim=1)
-
-
-_SPARSE = {"bucket": _bucket, "uniform": _uniform, "drop": _drop}
-
-
-def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Return q * (log q - log p), and zero, with a gradient of zero, where q is zero."""
-    is_some = log_q > -torch.inf
-    return torch.where(is_some, log_q.exp() * (torch.where(is_some, log_q, 0.0) - log_p), 0.0)
-
-
-def _ids_to_gather(class_ids_BK: Tensor) -> Tensor:
-    """Let places without a class point at the row's best one; they carry no mass."""
-    return torch.where(class_ids_BK < 0, class_ids_BK[:, :1], class_ids_BK).clamp(min=0)
-
-
-def _mean_over(loss_B: Tensor, valid_B: Tensor) -> Tensor:
-    return torch.where(valid_B, loss_B, 0.0).sum() / valid_B.sum().clamp(min=1)
-
-
-def _check_classes(student_logits_BC: Tensor, teacher: TeacherTargets) -> None:
-    if student_logits_BC.shape[1] != teacher.num_classes:
-        raise ConfigError(
-            f"the student has {student_logits_BC.shape[1]} classes, the teacher's targets have "
-            f"{teacher.num_classes}; build the student with num_classes={teacher.num_classes}"
-        )
+        return mean_over(loss_B, teacher.valid_B)
