@@ -6,9 +6,16 @@ is the student's softmax at T. Rows without targets contribute nothing; means ru
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
-from kdcache.losses.outcomes import Tail, check, check_tail, divergence, mean_over, outcomes
+from kdcache.losses.outcomes import (
+    Tail,
+    check,
+    check_tail,
+    divergence,
+    mean_over,
+    outcomes,
+    student_log_probs,
+)
 from kdcache.losses.targets import TeacherTargets
 
 __all__ = ["Tail", "hard", "kl", "soft_ce"]
@@ -32,7 +39,8 @@ def kl(
     check(student_logits_BC, teacher, temperature=temperature)
     check_tail(tail, loss="kl")
     with torch.autocast(student_logits_BC.device.type, enabled=False):
-        pair = outcomes(student_logits_BC, teacher, temperature=temperature, tail=tail)
+        log_p_BC = student_log_probs(student_logits_BC, temperature)
+        pair = outcomes(log_p_BC, teacher, temperature=temperature, tail=tail)
         loss_B = pair.total(divergence(pair.log_q_BO, pair.log_p_BO))
         return temperature**2 * mean_over(loss_B, teacher.valid_B)
 
@@ -50,7 +58,7 @@ def soft_ce(student_logits_BC: Tensor, teacher: TeacherTargets, *, tail: Tail = 
     check(student_logits_BC, teacher)
     check_tail(tail, loss="ce")
     with torch.autocast(student_logits_BC.device.type, enabled=False):
-        pair = outcomes(student_logits_BC, teacher, temperature=1.0, tail=tail)
+        pair = outcomes(student_log_probs(student_logits_BC), teacher, temperature=1.0, tail=tail)
         is_some_BO = pair.log_q_BO > -torch.inf
         loss_B = pair.total(torch.where(is_some_BO, -pair.log_q_BO.exp() * pair.log_p_BO, 0.0))
         return mean_over(loss_B, teacher.valid_B)
@@ -66,6 +74,6 @@ def hard(student_logits_BC: Tensor, teacher: TeacherTargets) -> Tensor:
     """
     check(student_logits_BC, teacher)
     with torch.autocast(student_logits_BC.device.type, enabled=False):
-        log_p_BC = log_softmax(student_logits_BC.float(), dim=1)
+        log_p_BC = student_log_probs(student_logits_BC)
         loss_B = -log_p_BC.gather(1, teacher.top_class_B.clamp(min=0)[:, None]).squeeze(1)
         return mean_over(loss_B, teacher.valid_B)

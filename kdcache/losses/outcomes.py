@@ -29,6 +29,7 @@ __all__ = [
     "mean_over",
     "outcomes",
     "pair_up",
+    "student_log_probs",
 ]
 
 Tail = Literal["bucket", "uniform", "drop"]
@@ -61,18 +62,22 @@ class Outcomes:
             return term_BO.sum(dim=1)
         return term_BO[:, :-1].sum(dim=1) + self.size_B * term_BO[:, -1]
 
+    def log_total(self, log_BO: Tensor) -> Tensor:
+        """Return the logarithm of the sum over all classes of what is given per outcome as logarithms, (B,)."""
+        if self.size_B is None:
+            return log_BO.logsumexp(dim=1)
+        return torch.logaddexp(log_BO[:, :-1].logsumexp(dim=1), log_BO[:, -1] + self.size_B.log())
 
-def outcomes(
-    student_logits_BC: Tensor, teacher: TeacherTargets, *, temperature: float, tail: Tail
-) -> Outcomes:
-    """Return teacher and student at ``temperature`` under a tail policy.
+
+def outcomes(log_p_BC: Tensor, teacher: TeacherTargets, *, temperature: float, tail: Tail) -> Outcomes:
+    """Return the teacher at ``temperature`` beside the student's log-probs, under a tail policy.
 
     Raises:
         ConfigError: the tail's mass is needed, and ``temperature`` is not in [1, 4].
     """
     is_needed = tail != "drop" and teacher.class_ids_BK is not None
     return pair_up(
-        log_softmax(student_logits_BC.float() / temperature, dim=1),
+        log_p_BC,
         teacher.class_ids_BK,
         log_shares_BK=teacher.kept_log_shares(temperature),
         tail_log_odds_B=teacher.tail_log_odds(temperature) if is_needed else None,
@@ -109,6 +114,11 @@ def pair_up(
     some_B = size_B.clamp(min=1)
     mean_B = torch.where(is_tail_BC, log_p_BC, 0.0).sum(dim=1) / some_B
     return Outcomes(_with(log_q_BK, log_q_tail_B - some_B.log()), _with(log_p_BK, mean_B), size_B)
+
+
+def student_log_probs(student_logits_BC: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return log p at ``temperature``, float32."""
+    return log_softmax(student_logits_BC.float() / temperature, dim=1)
 
 
 def divergence(log_q: Tensor, log_p: Tensor) -> Tensor:

@@ -108,8 +108,11 @@ class TeacherTargets:
         best_B = torch.where(is_best_BC, class_ids_C, self.num_classes).amin(dim=1)
         return torch.where(self.valid_B, best_B, -1)
 
-    def kept_log_shares(self, temperature: float) -> Tensor:
-        """Return log-probs among the kept classes alone, (B, K); rows without targets read log(1/K)."""
+    def kept_log_shares(self, temperature: float | Tensor) -> Tensor:
+        """Return log-probs among the kept classes alone, (B, K); rows without targets read log(1/K).
+
+        ``temperature`` is one number, or one for each row, (B, 1).
+        """
         safe_BK = torch.where(self.valid_B[:, None], self.logits_BK - self.top1_B[:, None], 0.0)
         return log_softmax(safe_BK / temperature, dim=1)
 
