@@ -103,7 +103,7 @@ def _hard(q: Tensor, p: Tensor) -> Tensor:
 
 
 def _reverse_kl(q: Tensor, p: Tensor) -> Tensor:
-    return (p * (p / q.clamp(min=2.0**-126)).log()).sum(dim=1)
+    return _kl(p, q.clamp(min=2.0**-126))
 
 
 def _jsd(q: Tensor, p: Tensor, *, beta: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdcache.errors import ConfigError
 from kdcache.logits import TopKLogits, all_classes, top_k
-from kdcache.losses.distill import Tail, hard, kl
+from kdcache.losses.distill import Tail, hard, kl, soft_ce
 from kdcache.losses.targets import TeacherTargets
 
 TEMPERATURES = (1.0, 2.0, 4.0)
@@ -198,3 +198,20 @@ def test_no_tensor_over_all_classes_is_made_for_the_teacher() -> None:
     targets = TeacherTargets.from_numpy(top_k(_normal(2, 2, classes), KEPT))
     assert max(tensor.numel() for tensor in (targets.kept_log_probs(1.0), targets.tail_log_mass(1.0))) < 100
     assert torch.isfinite(kl(_student(rows=2, classes=classes), targets))
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_soft_cross_entropy_is_kl_plus_the_teachers_entropy(tail: Tail) -> None:
+    student_BC, targets = _student(), TeacherTargets.from_numpy(top_k(_normal(2), KEPT))
+    other_BC = _student(7)
+    gap = soft_ce(student_BC, targets, tail=tail) - kl(student_BC, targets, tail=tail)
+    torch.testing.assert_close(
+        gap, soft_ce(other_BC, targets, tail=tail) - kl(other_BC, targets, tail=tail), rtol=1e-5, atol=1e-5
+    )
+    assert gap > 0
+
+
+def test_soft_cross_entropy_of_dense_targets_is_that_of_torch() -> None:
+    q_BC = torch.softmax(torch.from_numpy(_normal(2)), dim=1)
+    found = soft_ce(_student(), TeacherTargets.from_numpy(all_classes(_normal(2))))
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(_student(), q_BC))
