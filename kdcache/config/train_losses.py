@@ -6,14 +6,14 @@ from pydantic import Field, model_validator
 
 from kdcache.config.base import Settings
 
-__all__ = ["DistillLossName", "Tail", "TrainLosses"]
+__all__ = ["WITHOUT_TEMPERATURE", "DistillLossName", "Tail", "TrainLosses"]
 
 DistillLossName = Literal["kl", "ce", "hard", "dkd", "dist", "logit-std", "bce", "reverse-kl", "jsd"]
 Tail = Literal["bucket", "uniform", "drop"]
 Weight = Annotated[float, Field(ge=0.0)]
 Temperature = Annotated[float, Field(gt=0.0)]
 
-_WITHOUT_TEMPERATURE = frozenset({"hard", "ce", "bce"})
+WITHOUT_TEMPERATURE = frozenset({"hard", "ce"})
 
 
 class TrainLosses(Settings):
@@ -52,7 +52,7 @@ class TrainLosses(Settings):
                 "give one of them a weight (labels only: --task-loss-weight 1 --distill-loss-weight 0)"
             )
         has_temperature = self.temperature != 1.0 or self.temperature_end not in {None, 1.0}
-        if self.distill_loss in _WITHOUT_TEMPERATURE and has_temperature:
+        if self.distill_loss in WITHOUT_TEMPERATURE and has_temperature:
             raise ValueError(
                 f"temperature {self.temperature:g} has no meaning for distill_loss {self.distill_loss!r}; "
                 "leave temperature out or choose 'kl'"

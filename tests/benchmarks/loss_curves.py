@@ -2,8 +2,8 @@
 
 Run ``python -m tests.benchmarks.loss_curves [--steps 200]``. The reference is a loop written here around timm's
 ``LogitDistillationTask`` and ``TokenDistillationTask``, which run the teacher in every step: the same first weights,
-views, optimiser and schedule. Dense float32 targets must give the same curve; a cache of the best K classes the curve of
-the live teacher whose logits are cut to the same K with the same tail; beside it, the distance to the uncut teacher.
+views, optimiser and schedule. Dense float32 targets must give the same curve; a cache of the best K classes that of the
+live teacher whose logits are cut to the same K with the same tail; beside it, the distance to the uncut teacher.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Which loss weighs how much on which head follows from the settings and the student."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,12 +9,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from kdcache.config.train import TrainConfig
+from kdcache.config.train_losses import WITHOUT_TEMPERATURE, DistillLossName
 from kdcache.data.batch import DistillBatch
 from kdcache.errors import ConfigError, ShardError
 from kdcache.logits import all_classes, top_k
 from kdcache.losses import TeacherTargets, hard, kl
 from kdcache.losses.registry import DISTILL_LOSSES
 from kdcache.train.objective import Objective
+from kdcache_cli.train_options import DISTILL_LOSSES as FLAGS
 
 LOGITS_NC = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 CLASS_BC, DISTILL_BC = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
@@ -146,3 +148,8 @@ def test_what_a_loss_refuses_is_refused_before_the_first_step() -> None:
 def test_every_loss_can_be_chosen(name: str) -> None:
     losses = _objective(distill_loss=name)(CLASS_BC, _batch([0, 1, -1, 3]))
     assert torch.isfinite(losses.total)
+
+
+def test_settings_flags_and_losses_know_the_same_names() -> None:
+    assert set(get_args(DistillLossName)) == set(DISTILL_LOSSES) == set(FLAGS)
+    assert {name for name, loss in DISTILL_LOSSES.items() if not loss.softens} == WITHOUT_TEMPERATURE
