@@ -68,15 +68,18 @@ def build_student(
     checkpoint: str | None = None,
     mean: Rgb | None = None,
     std: Rgb | None = None,
+    head_init_scale: float | None = None,
+    grad_checkpointing: bool = False,
 ) -> Student:
     """Build a timm model on the CPU; ``seed`` alone decides its initial weights.
 
     ``mean`` and ``std`` default to those of the model's ``pretrained_cfg``; ``kwargs`` (img_size,
-    drop_path_rate, ...) go to ``timm.create_model``. The global random state is left as it was.
+    drop_path_rate, ...) go to ``timm.create_model``; ``head_init_scale`` is a factor on the classifier's
+    weights. The global random state is left as it was.
 
     Raises:
-        ConfigError: timm has no such model, the arguments or the checkpoint do not fit, or pretrained
-            weights cannot be had.
+        ConfigError: timm has no such model, the arguments or the checkpoint do not fit, pretrained
+            weights cannot be had, or the model cannot checkpoint its gradients or scale its head.
     """
     kwargs = dict(kwargs or {})
     if not timm.is_model(name):
@@ -98,6 +101,10 @@ def build_student(
                 f"{type(error).__name__}: {' '.join(str(error).split()) or 'file not found'}; "
                 "check --student-kwargs and paths"
             ) from error
+    if head_init_scale is not None:
+        _scale_head(model, name, head_init_scale)
+    if grad_checkpointing:
+        _checkpoint_gradients(model, name)
     return Student(
         model=model,
         name=name,
@@ -106,6 +113,29 @@ def build_student(
         takes_any_size="img_size" not in kwargs and not _cfg(model).get("fixed_input_size"),
         has_distillation_head=_has_distillation_head(model),
     )
+
+
+def _scale_head(model: nn.Module, name: str, factor: float) -> None:
+    found = model.get_classifier()  # type: ignore[operator]  # timm's convention
+    heads = found if isinstance(found, tuple) else (found,)
+    if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
+        raise ConfigError(
+            f"head_init_scale {factor:g}: the classifier of {name!r} is {type(found).__name__}, expected a linear "
+            "layer; leave out --head-init-scale"
+        )
+    with torch.no_grad():
+        for head in heads:
+            for parameter in head.parameters():
+                parameter.mul_(factor)
+
+
+def _checkpoint_gradients(model: nn.Module, name: str) -> None:
+    try:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]  # timm's convention
+    except (AssertionError, AttributeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"student {name!r} has no gradient checkpointing ({error}); leave out --grad-checkpointing"
+        ) from error
 
 
 def _cfg(model: nn.Module) -> Mapping[str, Any]:

@@ -49,9 +49,23 @@ class TrainConfig(TrainOptim, TrainLosses, TrainStudent, TrainData):
             raise ValueError("val_cache is given without val: say which shards to validate on")
         if self.val_cache is not None and self.val_policy is not None:
             raise ValueError("val_policy is given with val_cache, whose own policy is used; leave one out")
-        if not self.val and (self.sched == "plateau" or self.checkpoint_hist):
-            what = "sched 'plateau'" if self.sched == "plateau" else "checkpoint_hist"
+        return self
+
+    @model_validator(mode="after")
+    def _check_what_evaluations_decide(self) -> Self:
+        if self.sched != "plateau" and not self.checkpoint_hist:
+            return self
+        what = "sched 'plateau'" if self.sched == "plateau" else "checkpoint_hist"
+        if not self.val:
             raise ValueError(f"{what} looks at evaluations: say which shards to validate on with val")
+        if self.eval_metric in {"agreement", "teacher_kl"} and self.val_cache is None:
+            raise ValueError(
+                f"{what} looks at {self.eval_metric}, which compares with a cached teacher: give its val_cache"
+            )
+        if self.sched == "plateau" and not self.val_interval:
+            raise ValueError("sched 'plateau' needs evaluations on the way: give val_interval at least 1")
+        if self.sched == "plateau" and self.decay_rate >= 1:
+            raise ValueError(f"sched 'plateau' with decay_rate {self.decay_rate:g} would not lower the rate")
         return self
 
     @model_validator(mode="after")

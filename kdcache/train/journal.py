@@ -5,15 +5,28 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Journal", "replace_file"]
+__all__ = ["Journal", "Mirror", "replace_file"]
+
+
+class Mirror(Protocol):
+    """Another place that gets what the journal gets."""
+
+    def write(self, kind: str, facts: dict[str, Any]) -> None:
+        """Take over one line."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
 
 
 class Journal:
     """Appends to ``log.jsonl``; a resumed run cuts it back to where its checkpoint was taken."""
 
     def __init__(self, folder: Path) -> None:
+        self.mirrors: tuple[Mirror, ...] = ()
         self._log = folder / "log.jsonl"
         self._summary = folder / "summary.csv"
 
@@ -26,6 +39,8 @@ class Journal:
         """Append one line."""
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **facts}) + "\n")
+        for mirror in self.mirrors:
+            mirror.write(kind, facts)
 
     def cut_back(self, size: int) -> None:
         """Drop what was written after a checkpoint: those steps are about to be taken again."""

@@ -9,11 +9,11 @@ import torch
 from kdcache.data.batch import DistillBatch
 from kdcache.errors import InterruptedRunError
 from kdcache.runtime.dist import all_sum
+from kdcache.train.appraisal import Appraisal, appraise, draw_conclusions
 from kdcache.train.checkpoint import Checkpoints
-from kdcache.train.evaluate import EvalReport
 from kdcache.train.plan import Position
 from kdcache.train.session import Session
-from kdcache.train.state import bare, snapshot
+from kdcache.train.state import snapshot
 from kdcache.train.step import take_step
 from kdcache.train.validation import Validation
 
@@ -22,13 +22,14 @@ __all__ = ["run_to_the_end", "undisturbed"]
 
 def run_to_the_end(
     session: Session, validation: Validation | None, checkpoints: Checkpoints
-) -> EvalReport | None:
+) -> Appraisal | None:
     """Take all steps that are left; return the last evaluation.
 
     Raises:
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
         KdcacheError: a loss is not finite, or the data cannot be read.
     """
+    appraisal = None
     try:
         while True:
             for position in _epoch(session):
@@ -36,9 +37,10 @@ def run_to_the_end(
                     _save(session, checkpoints)
                 _stop_if_asked(session)
             is_over = session.position.step >= session.plan.steps
-            report = _evaluate(session, validation) if is_over or _evaluation_due(session) else None
+            if validation is not None and (is_over or _evaluation_due(session)):
+                appraisal = _evaluate(session, validation, checkpoints)
             if is_over:
-                return report
+                return appraisal
             session.position = Position(session.position.epoch + 1, 0, session.position.step)
     except InterruptedRunError:
         _save(session, checkpoints)
@@ -92,20 +94,15 @@ def _evaluation_due(session: Session) -> bool:
     return every > 0 and (session.position.epoch + 1) % every == 0
 
 
-def _evaluate(session: Session, validation: Validation | None) -> EvalReport | None:
-    if validation is None:
-        return None
+def _evaluate(session: Session, validation: Validation, checkpoints: Checkpoints) -> Appraisal:
     # Processes may have unequal numbers of batches here, so only a lone one can ask in between.
     each = (lambda: None) if session.world.size > 1 else (lambda: _stop_if_asked(session))
-    with torch.random.fork_rng(devices=[]):
-        report = validation.run(bare(session.model), world=session.world, each=each)
-    if session.world.is_main:
-        session.journal.write(
-            "eval", step=session.position.step, epoch=session.position.epoch, **report.facts()
-        )
-        session.journal.summarise()
-        session.progress.say(f"step {session.position.step:,}: {report.to_text()}")
-    return report
+    appraisal = appraise(session, validation, each)
+    # A state is saved before its figures are known: whoever goes on from it evaluates it again.
+    if session.config.checkpoint_hist and not _checkpoint_due(session, session.position):
+        _save(session, checkpoints)
+    draw_conclusions(session, appraisal, checkpoints)
+    return appraisal
 
 
 def _stop_if_asked(session: Session) -> None:
@@ -138,6 +135,7 @@ def _log(session: Session) -> None:
             epoch=session.position.epoch,
             **means,
             lr=session.optimizer.param_groups[0]["lr"],
+            **session.scaler.facts,
             rows=rows,
             rows_without_targets=totals.rows_without_targets,
             views_checked=totals.views_checked,

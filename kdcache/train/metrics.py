@@ -1,12 +1,29 @@
 """Running means on the device: nothing is read back until somebody asks."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["Tally", "num_correct"]
+__all__ = ["LOWER_IS_BETTER", "Figure", "Tally", "num_correct"]
+
+LOWER_IS_BETTER = frozenset({"loss", "teacher_kl"})
+"""Those figures of an evaluation that should fall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of an evaluation, by which states are ranked."""
+
+    name: str
+    value: float
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Which way is up."""
+        return self.name in LOWER_IS_BETTER
 
 
 class Tally:

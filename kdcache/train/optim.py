@@ -8,7 +8,9 @@ from torch.optim import Optimizer
 
 from kdcache.config.train import TrainConfig
 from kdcache.errors import ConfigError
+from kdcache.train.metrics import LOWER_IS_BETTER
 from kdcache.train.plan import RunPlan
+from kdcache.train.plateau import Plateau
 
 __all__ = ["Optimizer", "Scheduler", "build_optimizer", "build_scheduler"]
 
@@ -40,9 +42,11 @@ def build_optimizer(config: TrainConfig, model: nn.Module) -> Optimizer:
 def build_scheduler(config: TrainConfig, optimizer: Optimizer, plan: RunPlan) -> Scheduler:
     """Return timm's schedule over the optimiser steps of the whole run, warm-up included.
 
-    Its learning rate is a function of the step alone, so a resumed run needs no state of it. A run of one
-    step has no schedule to speak of; it gets a constant one.
+    Its learning rate is a function of the step alone, so a resumed run needs no state of it; only that of
+    ``plateau`` follows the evaluations. A run of one step has no schedule to speak of; it gets a constant one.
     """
+    if config.sched == "plateau":
+        return _plateau(config, optimizer, plan)
     scheduler: Scheduler
     scheduler, _ = create_scheduler_v2(
         optimizer,
@@ -57,3 +61,15 @@ def build_scheduler(config: TrainConfig, optimizer: Optimizer, plan: RunPlan) ->
         updates_per_epoch=1,
     )
     return scheduler
+
+
+def _plateau(config: TrainConfig, optimizer: Optimizer, plan: RunPlan) -> Plateau:
+    return Plateau(
+        optimizer,
+        warmup_steps=plan.warmup_steps,
+        warmup_lr=config.warmup_lr,
+        patience=config.patience_epochs,
+        decay_rate=config.decay_rate,
+        min_lr=config.min_lr,
+        lower_is_better=config.eval_metric in LOWER_IS_BETTER,
+    )

@@ -30,7 +30,8 @@ class TrainReport:
         cache_id: content id of the cache; equal caches have equal ids.
         teacher_calls: always 0: training has no way to call a teacher.
         teacher_modules: modules that could, imported by this process; empty in a training process.
-        evaluation: of the final weights.
+        evaluation: of the final weights; ``evaluation_ema``: of their running mean.
+        steps_skipped: those whose gradients float16 could not hold.
     """
 
     out: str
@@ -47,6 +48,8 @@ class TrainReport:
     resumed_from_step: int | None
     seconds: float
     evaluation: EvalReport | None
+    evaluation_ema: EvalReport | None = None
+    steps_skipped: int = 0
     views_drifted: int = 0
     teacher_calls: int = 0
     teacher_modules: tuple[str, ...] = ()
@@ -66,8 +69,11 @@ class TrainReport:
 
     def facts(self) -> dict[str, Any]:
         """Return every field, and the proof, as JSON values."""
-        evaluation = None if self.evaluation is None else self.evaluation.facts()
-        return asdict(self) | {"teacher_calls_known_by": self.proof, "evaluation": evaluation}
+        evaluations = {
+            name: None if report is None else report.facts()
+            for name, report in (("evaluation", self.evaluation), ("evaluation_ema", self.evaluation_ema))
+        }
+        return asdict(self) | {"teacher_calls_known_by": self.proof} | evaluations
 
     def to_json(self) -> str:
         """Return every field as JSON."""
@@ -83,6 +89,8 @@ class TrainReport:
             ("teacher calls", f"{self.teacher_calls} ({self.proof})"),
             ("cache", f"{self.cache} ({self.cache_id[:19]})"),
             *([("validation", self.evaluation.to_text())] if self.evaluation else []),
+            *([("mean weights", self.evaluation_ema.to_text())] if self.evaluation_ema else []),
+            *([("skipped", f"{self.steps_skipped:,} steps for float16's range")] * (self.steps_skipped > 0)),
             ("weights", self.weights),
         ]
         return "\n".join(f"{name:<16} {value}" for name, value in rows)

@@ -7,8 +7,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from kdcache.config.train import TrainConfig
 from kdcache.data.index import expand_shards
@@ -16,19 +14,19 @@ from kdcache.digest import json_sha256
 from kdcache.runtime.device import available_cores, device_name, resolve_device
 from kdcache.runtime.dist import World, process_group
 from kdcache.runtime.interrupt import Interrupts
-from kdcache.runtime.progress import Progress, make_progress
+from kdcache.runtime.progress import make_progress
 from kdcache.store.reader import Cache, open_cache
+from kdcache.train.appraisal import Appraisal
+from kdcache.train.assembly import assemble
 from kdcache.train.checkpoint import Checkpoints
-from kdcache.train.evaluate import EvalReport
-from kdcache.train.folder import binding_of, claim_folder, save_weights
-from kdcache.train.journal import Journal, replace_file
+from kdcache.train.folder import EMA_WEIGHTS, binding_of, claim_folder, save_weights
+from kdcache.train.journal import replace_file
 from kdcache.train.loop import run_to_the_end
-from kdcache.train.metrics import Tally
-from kdcache.train.optim import build_optimizer, build_scheduler
+from kdcache.train.mirrors import demand_mirrors, open_mirrors
 from kdcache.train.report import TrainReport, teacher_modules
-from kdcache.train.session import TALLY_NAMES, Session
+from kdcache.train.session import Session, bare
 from kdcache.train.setup import Preparation, prepare
-from kdcache.train.state import bare, restore
+from kdcache.train.state import restore
 
 __all__ = ["describe", "train"]
 
@@ -52,6 +50,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
     """
     start = time.monotonic()
+    demand_mirrors(config)
     world = World.from_env()
     device = resolve_device(config.device, local_rank=world.local_rank)
     with (
@@ -70,13 +69,12 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         left = parts.plan.steps - (first_step or 0)
         quiet = config.quiet or not world.is_main
         with make_progress(f"train {config.student}", total=left, unit="steps", quiet=quiet) as progress:
-            session = _session(parts, world=world, device=device, interrupts=interrupts, progress=progress)
-            _open_books(session, parts, state)
-            evaluation = run_to_the_end(session, parts.validation, checkpoints)
-        report = _report(session, parts, evaluation, first_step=first_step, seconds=time.monotonic() - start)
+            session = assemble(parts, world=world, device=device, interrupts=interrupts, progress=progress)
+            with _books(session, parts, state):
+                appraisal = run_to_the_end(session, parts.validation, checkpoints)
+        report = _report(session, parts, appraisal, first_step=first_step, seconds=time.monotonic() - start)
         if world.is_main:
-            save_weights(Path(config.out), bare(session.model))
-            replace_file(Path(config.out) / "report.json", report.to_json().encode())
+            _save_results(session, report)
         return report
 
 
@@ -120,41 +118,28 @@ def _earlier_state(checkpoints: Checkpoints, world: World, *, resume: bool) -> d
     return checkpoints.load() if goes_on else {}
 
 
-def _session(
-    parts: Preparation, *, world: World, device: torch.device, interrupts: Interrupts, progress: Progress
-) -> Session:
-    layout = torch.channels_last if parts.config.channels_last else torch.preserve_format
-    model: nn.Module = parts.student.model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer = build_optimizer(parts.config, model)
-    return Session(
-        config=parts.config,
-        plan=parts.plan,
-        objective=parts.objective,
-        loader=parts.loader,
-        model=DistributedDataParallel(model) if world.size > 1 else model,
-        preprocess=parts.student.preprocess(parts.view_size).to(device),
-        optimizer=optimizer,
-        scheduler=build_scheduler(parts.config, optimizer, parts.plan),
-        device=device,
-        world=world,
-        journal=Journal(Path(parts.config.out)),
-        progress=progress,
-        interrupts=interrupts,
-        tally=Tally(TALLY_NAMES, device),
-    )
-
-
-def _open_books(session: Session, parts: Preparation, state: dict[str, Any]) -> None:
-    """Restore the state, if there is one, and say what is about to happen."""
+@contextlib.contextmanager
+def _books(session: Session, parts: Preparation, state: dict[str, Any]) -> Iterator[None]:
+    """Restore the state, if there is one, and keep the journal's mirrors open for the length of a run."""
     if state:
         restore(session, state)
-    if not session.world.is_main:
-        return
-    if not state:
-        session.journal.cut_back(0)
+    if session.world.is_main:
+        if not state:
+            session.journal.cut_back(0)
+        session.journal.mirrors = open_mirrors(session.config, session.journal, step=session.position.step)
+        _open_journal(session, parts, is_resumed=bool(state))
+    try:
+        yield
+    finally:
+        for mirror in session.journal.mirrors:
+            mirror.close()
+
+
+def _open_journal(session: Session, parts: Preparation, *, is_resumed: bool) -> None:
+    """Say what is about to happen."""
     replace_file(Path(session.config.out) / "args.yaml", session.config.to_yaml().encode())
     session.journal.write(
-        "resumed" if state else "start",
+        "resumed" if is_resumed else "start",
         step=session.position.step,
         device=device_name(session.device),
         threads=torch.get_num_threads(),
@@ -166,14 +151,22 @@ def _open_books(session: Session, parts: Preparation, state: dict[str, Any]) -> 
     )
     for notice in parts.notices:
         session.progress.say(notice)
-    if state:
+    if is_resumed:
         session.progress.say(f"resumed after step {session.position.step:,}")
+
+
+def _save_results(session: Session, report: TrainReport) -> None:
+    folder = Path(session.config.out)
+    save_weights(folder, bare(session.model))
+    if session.ema is not None:
+        save_weights(folder, session.ema.module, name=EMA_WEIGHTS)
+    replace_file(folder / "report.json", report.to_json().encode())
 
 
 def _report(
     session: Session,
     parts: Preparation,
-    evaluation: EvalReport | None,
+    appraisal: Appraisal | None,
     *,
     first_step: int | None,
     seconds: float,
@@ -195,6 +188,8 @@ def _report(
         kept_mass=parts.kept_mass,
         resumed_from_step=first_step,
         seconds=round(seconds, 3),
-        evaluation=evaluation,
+        evaluation=None if appraisal is None else appraisal.student,
+        evaluation_ema=None if appraisal is None else appraisal.ema,
+        steps_skipped=session.scaler.steps_skipped,
         teacher_modules=teacher_modules(),
     )

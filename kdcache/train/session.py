@@ -1,11 +1,12 @@
 """A run under way: what it is made of, and where it stands."""
 
 import time
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdcache.config.train import TrainConfig
 from kdcache.data.loader import DistillLoader
@@ -13,13 +14,15 @@ from kdcache.models.preprocess import Preprocess
 from kdcache.runtime.dist import World, all_sum
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import Progress
+from kdcache.train.ema import ModelEmaV3
 from kdcache.train.journal import Journal
 from kdcache.train.metrics import Tally
 from kdcache.train.objective import Objective
 from kdcache.train.optim import Optimizer, Scheduler
 from kdcache.train.plan import Position, RunPlan
+from kdcache.train.precision import LossScaler
 
-__all__ = ["TALLY_NAMES", "Session", "Totals"]
+__all__ = ["TALLY_NAMES", "Session", "Totals", "bare"]
 
 TALLY_NAMES = ("loss", "task_loss", "distill_loss", "agreement")
 
@@ -45,6 +48,8 @@ class Session:
 
     Attributes:
         model: the student, inside DDP where there are several processes.
+        forward: what training calls: ``model``, or a compiled one that shares its weights.
+        ema: the running mean of the student's weights, if there is one.
         tally: means since the last log line, of this process.
         position: what was done so far.
         totals: what was counted so far by this process.
@@ -55,9 +60,12 @@ class Session:
     objective: Objective
     loader: DistillLoader
     model: nn.Module
+    forward: Callable[[Tensor], Any]
+    ema: ModelEmaV3 | None
     preprocess: Preprocess
     optimizer: Optimizer
     scheduler: Scheduler
+    scaler: LossScaler
     device: torch.device
     world: World
     journal: Journal
@@ -67,3 +75,8 @@ class Session:
     position: Position = field(default_factory=Position)
     totals: Totals = field(default_factory=Totals)
     last_log: float = field(default_factory=time.monotonic)
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Return the model itself where DDP wraps it."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

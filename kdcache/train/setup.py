@@ -162,6 +162,8 @@ def _student(config: TrainConfig, cache: Cache, teachers: Sequence[str]) -> Stud
         checkpoint=config.initial_checkpoint,
         mean=config.mean,
         std=config.std,
+        head_init_scale=config.head_init_scale,
+        grad_checkpointing=config.grad_checkpointing,
     )
 
 

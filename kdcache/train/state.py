@@ -4,24 +4,20 @@ from dataclasses import astuple
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdcache.runtime.dist import all_sum
 from kdcache.train.plan import Position
-from kdcache.train.session import Session, Totals
+from kdcache.train.plateau import Plateau
+from kdcache.train.session import Session, Totals, bare
 
-__all__ = ["bare", "restore", "snapshot"]
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """Return the model itself where DDP wraps it."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+__all__ = ["restore", "snapshot"]
 
 
 def snapshot(session: Session) -> dict[str, Any]:
     """Return the state after the last step; every process must call it, one writes it.
 
-    The scheduler has no state of its own: its rates are a function of the step.
+    No scheduler but ``Plateau`` has a state of its own: the rates are a function of the step.
     """
     sums_N2 = all_sum(session.tally.sums_N2, session.world)
     totals, at = session.totals.of_all(session.world, session.device), session.position
@@ -29,7 +25,10 @@ def snapshot(session: Session) -> dict[str, Any]:
         "position": [at.epoch, at.micro_batch, at.step],
         "committed": session.loader.snapshot,
         "model": bare(session.model).state_dict(),
+        "ema": None if session.ema is None else session.ema.module.state_dict(),
         "optimizer": session.optimizer.state_dict(),
+        "plateau": session.scheduler.state_dict() if isinstance(session.scheduler, Plateau) else None,
+        "scaler": session.scaler.state(),
         "rng": _gather(_rng_states(session.device), session),
         "tally": sums_N2.cpu(),
         "totals": list(astuple(totals)),
@@ -41,7 +40,12 @@ def snapshot(session: Session) -> dict[str, Any]:
 def restore(session: Session, state: dict[str, Any]) -> None:
     """Go back to a snapshot, in every process."""
     bare(session.model).load_state_dict(state["model"])
+    if session.ema is not None:
+        session.ema.module.load_state_dict(state["ema"])
     session.optimizer.load_state_dict(state["optimizer"])
+    if isinstance(session.scheduler, Plateau):
+        session.scheduler.load_state_dict(state["plateau"])
+    session.scaler.restore(state["scaler"])
     _set_rng_states(state["rng"][session.world.rank], session.device)
     session.position = Position(*state["position"])
     session.tally.reset()

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from timm.models import model_parameters
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -15,7 +16,7 @@ from kdcache.runtime.device import autocast
 from kdcache.students import heads_of
 from kdcache.train.metrics import num_correct
 from kdcache.train.objective import Losses
-from kdcache.train.session import Session
+from kdcache.train.session import Session, bare
 
 __all__ = ["take_step"]
 
@@ -32,14 +33,23 @@ def take_step(session: Session, window: Sequence[DistillBatch]) -> float:
         is_last = index == len(window) - 1
         with contextlib.nullcontext() if is_last else _no_sync(session.model):
             loss, value = _forward(session, batch)
-            (loss / len(window)).backward()
+            session.scaler.backward(loss / len(window))
         total += value
-    if session.config.clip_grad is not None:
-        parameters = list(session.model.parameters())
-        dispatch_clip_grad(parameters, session.config.clip_grad, mode=session.config.clip_mode)
-    session.optimizer.step()
-    session.optimizer.zero_grad(set_to_none=True)
+    _update(session)
     return total / len(window)
+
+
+def _update(session: Session) -> None:
+    """Clip, update the weights and their mean; gradients that float16 could not hold are thrown away."""
+    if session.config.clip_grad is not None:
+        session.scaler.unscale(session.optimizer)
+        mode = session.config.clip_mode
+        parameters = list(model_parameters(session.model, exclude_head=mode == "agc"))
+        dispatch_clip_grad(parameters, session.config.clip_grad, mode=mode)
+    is_taken = session.scaler.step(session.optimizer)
+    session.optimizer.zero_grad(set_to_none=True)
+    if session.ema is not None and is_taken:
+        session.ema.update(bare(session.model), step=session.position.step + 1)
 
 
 def _no_sync(model: nn.Module) -> contextlib.AbstractContextManager[None]:
@@ -55,7 +65,7 @@ def _forward(session: Session, cpu_batch: DistillBatch) -> tuple[Tensor, float]:
         images_B3HW = session.preprocess(batch.images_B3HW)
         if session.config.channels_last:
             images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
-        output = session.model(images_B3HW)
+        output = session.forward(images_B3HW)
     progress = session.position.step / session.plan.steps
     losses = session.objective(output, batch, progress=progress)
     value = losses.total.item()
