@@ -1,4 +1,4 @@
-"""Evaluation on validation shards: accuracy, loss, and agreement with a cached teacher."""
+"""Evaluation on validation shards: accuracy, loss, calibration, and agreement with a cached teacher."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -11,7 +11,8 @@ from kdcache.data.batch import DistillBatch
 from kdcache.losses.distill import kl
 from kdcache.losses.task import label_loss
 from kdcache.runtime.dist import World, all_sum
-from kdcache.train.metrics import Tally, num_correct
+from kdcache.train.metrics import Calibration, Tally, num_correct
+from kdcache.train.per_class import ClassCounts
 
 __all__ = ["EvalReport", "evaluate"]
 
@@ -25,6 +26,7 @@ class EvalReport:
     Attributes:
         samples: how many samples were seen.
         labelled: how many of them have a label; ``top1``, ``top5`` and ``loss`` (cross-entropy) are theirs.
+        ece: expected calibration error of the labelled samples, in 15 bins.
         agreement: share of views on which student and cached teacher name the same class.
         teacher_kl: KL(teacher || student) at T = 1.
         teacher_top1: the cached teacher's own accuracy on the same views.
@@ -35,6 +37,7 @@ class EvalReport:
     top1: float | None
     top5: float | None
     loss: float | None
+    ece: float | None = None
     agreement: float | None = None
     teacher_kl: float | None = None
     teacher_top1: float | None = None
@@ -51,6 +54,7 @@ class EvalReport:
         parts = []
         if self.top1 is not None and self.top5 is not None and self.loss is not None:
             parts.append(f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, loss {self.loss:.3f}")
+            parts.extend([] if self.ece is None else [f"ECE {self.ece:.3f}"])
             parts.append(f"of {self.labelled:,} labelled samples")
         if self.agreement is not None:
             parts.append(f"agreement with the teacher {self.agreement:.2%}")
@@ -66,26 +70,35 @@ def evaluate(
     device: torch.device,
     world: World,
     each: Callable[[], None],
+    per_class: ClassCounts | None = None,
 ) -> EvalReport:
     """Evaluate ``model`` over ``batches``, this process's share; the report is that of all processes.
 
-    ``each`` is called after every batch ; it may raise to stop the evaluation.
+    ``each`` is called after every batch; it may raise to stop the evaluation. ``per_class`` is filled with the
+    counts of all processes.
     """
     was_training = model.training
     model.eval()
-    tally, samples = Tally(_NAMES, device), 0
+    tally, calibration, samples = Tally(_NAMES, device), Calibration(device), 0
     try:
         for cpu_batch in batches:
             batch = cpu_batch.to(device, non_blocking=True)
             logits_BC = model(preprocess(batch.images_B3HW)).float()
             _count_labels(tally, logits_BC, batch.labels_B)
+            calibration.add(logits_BC, batch.labels_B)
+            if per_class is not None:
+                per_class.add(logits_BC, batch.labels_B)
             if batch.teachers:
                 _count_teacher(tally, logits_BC, batch)
             samples += len(batch.keys)
             each()
     finally:
         model.train(was_training)
-    return _report(tally, samples, world, device)
+    counts = [tally.sums_N2, calibration.sums_M3, *([] if per_class is None else [per_class.sums_C3])]
+    for sums in counts:
+        sums.copy_(all_sum(sums, world))
+    total = int(all_sum(torch.tensor(samples, device=device), world))
+    return EvalReport(samples=total, labelled=tally.count("top1"), ece=calibration.ece(), **tally.means())
 
 
 def _count_labels(tally: Tally, logits_BC: Tensor, labels_B: Tensor) -> None:
@@ -101,9 +114,3 @@ def _count_teacher(tally: Tally, logits_BC: Tensor, batch: DistillBatch) -> None
     tally.add("agreement", num_correct(logits_BC, teacher.top_class_B, 1), count)
     tally.add("teacher_kl", kl(logits_BC, teacher) * count, count)
     tally.add("teacher_top1", ((teacher.top_class_B == batch.labels_B) & both).sum(), both.sum())
-
-
-def _report(tally: Tally, samples: int, world: World, device: torch.device) -> EvalReport:
-    tally.sums_N2.copy_(all_sum(tally.sums_N2, world))
-    total = int(all_sum(torch.tensor(samples, device=device), world))
-    return EvalReport(samples=total, labelled=tally.count("top1"), **tally.means())

@@ -243,3 +243,4 @@ def test_two_processes_share_a_run(made: tuple[list[str], Path], tmp_path: Path)
     assert (second["samples"], second["evaluation"]["samples"]) == (first.samples, 48)
     assert first.evaluation is not None
     assert second["evaluation"]["loss"] == pytest.approx(first.evaluation.loss, abs=1e-4)
+    assert second["evaluation"]["ece"] == pytest.approx(first.evaluation.ece, abs=1e-4)

@@ -11,7 +11,10 @@ from kdcache.logits import all_classes
 from kdcache.losses import TeacherTargets, kl
 from kdcache.runtime.dist import World
 from kdcache.train.evaluate import EvalReport, evaluate
+from kdcache.train.metrics import Calibration
+from kdcache.train.per_class import ClassCounts
 
+CPU = torch.device("cpu")
 NUM_CLASSES = 7
 LOGITS_NC = torch.randn(10, NUM_CLASSES, generator=torch.Generator().manual_seed(1)) * 2
 LABELS_N = torch.tensor([0, 1, 2, 3, 4, 5, 6, -1, -1, 0])
@@ -44,11 +47,18 @@ def _batches(*, with_teacher: bool) -> list[DistillBatch]:
     return batches
 
 
-def _evaluate(model: nn.Module, *, with_teacher: bool = False) -> EvalReport:
-    batches = _batches(with_teacher=with_teacher)
-    nothing = nn.Identity()
-    device = torch.device("cpu")
-    return evaluate(model, batches, preprocess=nothing, device=device, world=World(), each=lambda: None)
+def _evaluate(
+    model: nn.Module, *, with_teacher: bool = False, per_class: ClassCounts | None = None
+) -> EvalReport:
+    return evaluate(
+        model,
+        _batches(with_teacher=with_teacher),
+        preprocess=nn.Identity(),
+        device=CPU,
+        world=World(),
+        each=lambda: None,
+        per_class=per_class,
+    )
 
 
 def test_accuracy_and_loss_are_means_over_the_labelled_samples() -> None:
@@ -61,6 +71,15 @@ def test_accuracy_and_loss_are_means_over_the_labelled_samples() -> None:
     assert report.top5 == pytest.approx(float((five_N5 == labels_N[:, None]).any(1).double().mean()))
     assert report.loss == pytest.approx(float(cross_entropy(known_NC, labels_N)), rel=1e-5)
     assert report.agreement is None
+
+
+def test_calibration_and_classes_are_counted_over_all_batches() -> None:
+    calibration, counts = Calibration(CPU), ClassCounts(NUM_CLASSES, CPU)
+    calibration.add(LOGITS_NC, LABELS_N)
+    report = _evaluate(_Rows(), per_class=counts)
+    assert report.ece == pytest.approx(calibration.ece(), abs=1e-9)
+    assert [row.samples for row in counts.figures()] == [2, 1, 1, 1, 1, 1, 1]
+    assert "ECE 0." in report.to_text()
 
 
 def test_a_cached_teacher_is_compared_on_all_samples() -> None:
