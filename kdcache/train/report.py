@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kdcache.train.evaluate import EvalReport
@@ -32,6 +32,7 @@ class TrainReport:
         teacher_modules: modules that could, imported by this process; empty in a training process.
         evaluation: of the final weights; ``evaluation_ema``: of their running mean.
         steps_skipped: those whose gradients float16 could not hold.
+        provenance: the cache's views and teachers, and the software (``kdcache.train.provenance``).
     """
 
     out: str
@@ -53,6 +54,7 @@ class TrainReport:
     views_drifted: int = 0
     teacher_calls: int = 0
     teacher_modules: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def _equality(self) -> str:

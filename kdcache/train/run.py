@@ -23,6 +23,7 @@ from kdcache.train.folder import EMA_WEIGHTS, binding_of, claim_folder, save_wei
 from kdcache.train.journal import replace_file
 from kdcache.train.loop import run_to_the_end
 from kdcache.train.mirrors import demand_mirrors, open_mirrors
+from kdcache.train.provenance import provenance
 from kdcache.train.report import TrainReport, teacher_modules
 from kdcache.train.session import Session, bare
 from kdcache.train.setup import Preparation, prepare
@@ -192,4 +193,5 @@ def _report(
         evaluation_ema=None if appraisal is None else appraisal.ema,
         steps_skipped=session.scaler.steps_skipped,
         teacher_modules=teacher_modules(),
+        provenance=provenance(parts.config, cache),
     )
