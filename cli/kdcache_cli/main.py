@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "extend": ("kdcache_cli.extend", "Add views, teachers or shards to a cache, in place."),
         "launch": ("kdcache_cli.launch", "Write or submit the job that runs precompute on a cluster."),
         "train": ("kdcache_cli.train", "Train a student from cached targets, without a teacher."),
+        "eval": ("kdcache_cli.eval", "Evaluate a student on any shards, with or without its teacher."),
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
