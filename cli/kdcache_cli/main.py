@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "launch": ("kdcache_cli.launch", "Write or submit the job that runs precompute on a cluster."),
         "train": ("kdcache_cli.train", "Train a student from cached targets, without a teacher."),
         "eval": ("kdcache_cli.eval", "Evaluate a student on any shards, with or without its teacher."),
+        "export": ("kdcache_cli.export", "Write a student for timm, ONNX or the hub, checked."),
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),

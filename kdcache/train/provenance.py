@@ -29,7 +29,6 @@ def provenance(config: TrainConfig, cache: Cache) -> dict[str, Any]:
     return {
         "samples": sum(shard.num_samples for shard in identity.shards),
         "num_classes": config.num_classes,
-        "class_names_sha256": identity.class_names_sha256,
         "view_size": [identity.policy.height, identity.policy.width],
         "view_policy": identity.policy.model_dump(mode="json", exclude_none=True),
         "policy_digest": identity.policy_digest,
