@@ -51,7 +51,8 @@ def dkd(
         alpha: weight of the target class's part.
         beta: weight of the other classes' part.
         temperature: divides both logits before the softmax.
-        tail: what the classes outside the kept ones are.
+        tail: what the classes outside the kept ones are; ``uniform`` is much closer to the dense gradient than
+            ``bucket`` (docs/losses.md has figures).
 
     Raises:
         ConfigError: ``tail`` is unknown, the student has another number of classes than the teacher, or

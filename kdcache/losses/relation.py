@@ -26,8 +26,8 @@ def dist(
     1e-8 count as 1e-8, so a class whose probability does not vary correlates with nothing.
 
     It needs a target for every class. On a cut cache the tail's mass is spread evenly over the classes that
-    were cut off, an approximation that is close for inter and rough for intra (docs/losses.md has figures):
-    ``gamma`` 0 leaves intra out. No (B, C) teacher tensor is made then. Computed in float32 also under
+    were cut off, an approximation that is close for inter and rough for intra (docs/losses.md has figures);
+    ``gamma`` 0 leaves intra out. No (B, C) teacher tensor is made on a cut cache. Computed in float32 also under
     autocast.
 
     Args:

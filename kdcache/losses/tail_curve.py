@@ -32,7 +32,7 @@ _SMALLEST = 1e-6
 def tail_log_odds_by_row(teacher: TeacherTargets, temperature_B: Tensor) -> Tensor:
     """Return log(tail mass / kept mass) at each row's temperature, (B,); -inf where nothing was cut off.
 
-    Classes without a logit (-inf) beside a tail count as classes of the tail at infinite temperature.
+    Classes without a logit (-inf) beside a tail are counted as classes of the tail, which is then off.
     """
     if teacher.class_ids_BK is None:
         return torch.full_like(teacher.top1_B, -torch.inf)
