@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdcache.keys import ViewKey
     from kdcache.logits import TopKLogits
     from kdcache.losses.distill import hard, kl
+    from kdcache.losses.registry import distill_loss
     from kdcache.losses.targets import TeacherTargets
     from kdcache.store.reader import Cache, open_cache
     from kdcache.store.verify import verify
@@ -38,6 +39,7 @@ __all__ = [
     "ViewPolicy",
     "__version__",
     "distill_loader",
+    "distill_loss",
     "eval_loader",
     "hard",
     "kl",
@@ -57,6 +59,7 @@ _HOME = {
     "ViewKey": "kdcache.keys",
     "ViewPolicy": "kdcache.config.views",
     "distill_loader": "kdcache.data.loader",
+    "distill_loss": "kdcache.losses.registry",
     "eval_loader": "kdcache.data.evaluation",
     "hard": "kdcache.losses.distill",
     "kl": "kdcache.losses.distill",

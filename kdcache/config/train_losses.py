@@ -25,6 +25,7 @@ class TrainLosses(Settings):
         distill_loss: default ``kl``, or ``hard`` with a distillation token.
         distill_loss_kwargs: numbers that the loss takes, such as alpha and beta of ``dkd``.
         temperature: of the losses that soften.
+        tail: what stands for the classes that were cut; default ``bucket``, or ``uniform`` for ``dkd``.
         loss_sched: how weights and temperature move from their values to those called ``_end``, over the run.
         feature_loss_weight: weight of the distance to the teacher's cached features.
     """
@@ -38,7 +39,7 @@ class TrainLosses(Settings):
     temperature: Temperature = 1.0
     temperature_end: Temperature | None = None
     loss_sched: Literal["linear", "cosine"] = "linear"
-    tail: Tail = "bucket"
+    tail: Tail | None = None
     force_temperature: bool = False
     smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     feature_loss_weight: Weight = 0.0

@@ -68,15 +68,16 @@ class Objective:
                 "labels only is --task-loss-weight 1 --distill-loss-weight 0"
             )
         plain: DistillLossName = "hard" if has_distillation_head and temperature.ends == (1.0,) else "kl"
+        loss = config.distill_loss or plain
         weights = config.teacher_weights or (1.0,) * len(teachers)
         return cls(
             task_loss_weight=task_ramp,
             distill_loss_weight=distill_ramp,
             temperature=temperature,
-            distill_loss=config.distill_loss or plain,
+            distill_loss=loss,
             teachers={name: weight / sum(weights) for name, weight in zip(teachers, weights, strict=True)},
             options=config.distill_loss_kwargs,
-            tail=config.tail,
+            tail=config.tail or ("uniform" if loss == "dkd" else "bucket"),
             smoothing=config.smoothing,
         )
 

@@ -249,5 +249,6 @@ def _filled_in(config: TrainConfig, objective: Objective, student: Student) -> T
         "task_loss_weight": objective.task_loss_weight.start,
         "distill_loss_weight": objective.distill_loss_weight.start,
         "distill_loss": objective.distill_loss,
+        "tail": objective.tail,
     }
     return config.model_copy(update=filled)
