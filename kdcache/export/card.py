@@ -107,12 +107,13 @@ def _recipe(config: TrainConfig) -> str:
 
 def _settings(config: TrainConfig) -> Iterator[tuple[str, Any]]:
     """Yield the settings that decide what is learned: the usual ones, and all that are not at their default."""
+    fields = type(config).model_fields
+    idle = _OF_TEACHERS if config.distill_loss_weight == 0 else frozenset()
     for name, value in binding_of(config).items():
-        default = type(config).model_fields[name].get_default(call_default_factory=True)
-        is_idle = name in _OF_TEACHERS and config.distill_loss_weight == 0
-        if value is None or name in _ELSEWHERE or is_idle:
+        if value is None or name not in fields or name in _ELSEWHERE | idle:
             continue
-        if name in _ALWAYS or value != default:
+        default = fields[name].get_default(call_default_factory=True)
+        if name in _ALWAYS or value != (list(default) if isinstance(default, tuple) else default):
             yield name, value
 
 
@@ -122,7 +123,7 @@ def _shown(name: str, value: Any) -> str:
 
 def _figures(subject: Subject) -> str:
     run = subject.run
-    evaluation = run.report.get("evaluation") if run.weights == "model" else None
+    evaluation = run.report.get("evaluation" if run.weights == "model" else f"evaluation_{run.weights}")
     if not evaluation:
         return "## Figures\n\nThe run evaluated no such weights; `kdcache eval` does.\n"
     rows = [

@@ -8,15 +8,14 @@ from kdcache.store.reader import Cache
 
 __all__ = ["provenance", "teachers_of"]
 
-_TEACHERS_WEIGHTS = ("distill_loss_weight",)
+_OTHER_WEIGHTS = ("distill_loss_weight_end", "feature_loss_weight")
 _SOFTWARE = ("kdcache", "timm", "torch")
 
 
 def teachers_of(config: TrainConfig) -> tuple[str, ...]:
     """Return the names of the teachers that a run learns from; none with labels only."""
     settings = config.model_dump()
-    weights = [settings.get(name, 0) for name in _TEACHERS_WEIGHTS]
-    if not any(weight is None or weight > 0 for weight in weights):
+    if settings["distill_loss_weight"] == 0 and not any(settings.get(name) for name in _OTHER_WEIGHTS):
         return ()
     names = settings["teacher"] or ()
     return (names,) if isinstance(names, str) else tuple(names)

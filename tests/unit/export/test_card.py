@@ -46,6 +46,12 @@ def test_weights_that_were_never_evaluated_have_no_figures(subject: Subject) -> 
     assert "evaluated no such weights" in model_card(ema, name="a")
 
 
+def test_other_weights_have_their_own_figures(subject: Subject) -> None:
+    report = dict(subject.run.report) | {"evaluation_ema": {"samples": 48, "top1": 0.9876}}
+    ema = replace(subject, run=replace(subject.run, weights="ema", report=report))
+    assert "| top-1 | 0.9876 |" in model_card(ema, name="a")
+
+
 def test_labels_only_names_no_teacher(subject: Subject) -> None:
     run = _changed(subject, distill_loss_weight=0.0).run
     report = dict(run.report) | {"provenance": dict(run.provenance) | {"teachers": {}}}
