@@ -114,3 +114,25 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     save_file(_build(num_classes=7).model.state_dict(), tmp_path / "seven.safetensors")
     with pytest.raises(ConfigError, match=r"cannot be built: RuntimeError: .*size mismatch for head"):
         _build(checkpoint=str(tmp_path / "seven.safetensors"))
+
+
+@pytest.mark.parametrize("name", [VIT, DEIT])
+def test_the_head_begins_smaller_by_the_factor_that_is_asked_for(name: str) -> None:
+    whole, scaled = _build(name).model.state_dict(), _build(name, head_init_scale=0.25).model.state_dict()
+    heads = {key for key in whole if key.startswith("head") and key.endswith("weight")}
+    assert len(heads) == (2 if name == DEIT else 1)
+    for key in whole:
+        factor = 0.25 if key.startswith("head") else 1.0
+        torch.testing.assert_close(scaled[key], whole[key] * factor, rtol=0, atol=0)
+
+
+def test_a_head_that_is_no_layer_cannot_be_scaled() -> None:
+    with pytest.raises(ConfigError, match=r"head_init_scale 0.5: the classifier of .* leave out"):
+        _build("test_efficientnet_ln", kwargs={"global_pool": ""}, num_classes=0, head_init_scale=0.5)
+
+
+def test_gradient_checkpointing_is_timms_and_refused_where_timm_has_none() -> None:
+    assert not _build().model.grad_checkpointing
+    assert _build(grad_checkpointing=True).model.grad_checkpointing
+    with pytest.raises(ConfigError, match=r"'dla34' has no gradient checkpointing .*leave out --grad"):
+        _build("dla34", kwargs={}, grad_checkpointing=True)

@@ -60,6 +60,21 @@ def test_what_is_learned_is_bound_and_where_things_are_is_free() -> None:
     assert binding_of(_config(), world=2) != first
 
 
+def test_what_figures_depend_on_is_bound_where_they_decide_the_learning_rate() -> None:
+    plateau = {"sched": "plateau", "val": ["old/v.tar"]}
+    free = {"tensorboard": True, "log_wandb": True, "checkpoint_hist": 3, "grad_checkpointing": True}
+    assert binding_of(_config(**plateau, **free)) == binding_of(_config(**plateau))
+    assert binding_of(_config(sched="plateau", val=["new/v.tar"])) == binding_of(_config(**plateau))
+    for change in ({"eval_metric": "loss"}, {"val_interval": 2}, {"val": ["w.tar"]}, {"val_batch_size": 3}):
+        assert binding_of(_config(**(plateau | change))) != binding_of(_config(**plateau)), change
+        assert binding_of(_config(**({"val": ["v.tar"]} | change))) == binding_of(_config()), change
+
+
+def test_what_the_arithmetic_depends_on_is_bound() -> None:
+    for change in ({"model_ema": True}, {"compile": True}, {"amp_dtype": "float16"}, {"sync_bn": True}):
+        assert binding_of(_config(**change)) != binding_of(_config()), change
+
+
 def test_timm_loads_the_weights(tmp_path: Path) -> None:
     kwargs: dict[str, Any] = {
         "num_classes": 5,

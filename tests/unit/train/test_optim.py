@@ -7,6 +7,7 @@ import torch
 
 from kdcache.config.train import TrainConfig
 from kdcache.errors import ConfigError
+from kdcache.students import build_student
 from kdcache.train.optim import build_optimizer, build_scheduler
 from kdcache.train.plan import plan_run
 
@@ -47,6 +48,21 @@ def test_a_run_of_one_step_has_a_rate() -> None:
 @pytest.mark.parametrize("sched", ["cosine", "tanh", "poly", "step", "constant"])
 def test_every_schedule_can_be_followed(sched: str) -> None:
     assert all(0 <= rate <= 0.1 for rate in _rates(_config(steps=30, sched=sched)))
+
+
+def test_earlier_layers_take_smaller_steps_under_layer_decay() -> None:
+    student = build_student(
+        "vit_tiny_patch16_224",
+        num_classes=3,
+        seed=0,
+        kwargs={"img_size": 24, "patch_size": 12, "embed_dim": 32, "depth": 2, "num_heads": 2},
+    )
+    config = _config(layer_decay=0.5, sched="constant", warmup_steps=0, steps=4)
+    optimizer = build_optimizer(config, student.model)
+    plan = plan_run(config, num_samples=10, num_batches=10, num_views=1)
+    build_scheduler(config, optimizer, plan)
+    rates = {group["lr"] for group in optimizer.param_groups}
+    assert sorted(rates) == pytest.approx([0.1 * 0.5**3, 0.1 * 0.5**2, 0.1 * 0.5, 0.1])
 
 
 def test_biases_and_norms_are_free_of_weight_decay() -> None:
