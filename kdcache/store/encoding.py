@@ -7,7 +7,8 @@ Planes of one view, each a row of numbers over the block's rows; the head (``hea
 - ``float32``: per class the float32 bits of its logit.
 - ``hard``: the best class id.
 
-Floats take two planes, high half first. All bits set in plane 0 marks a row without targets.
+Floats take two planes, high half first. All bits set in plane 0 marks a row without targets. Embeddings
+(``features16``) are in ``features.py``.
 """
 
 from typing import Any
@@ -67,7 +68,10 @@ def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: in
 
     Raises:
         CorruptChunkError: the planes are not of this encoding.
+        ValueError: the encoding is that of an embedding, which ``decode_features`` reads.
     """
+    if encoding == "features16":
+        raise ValueError("an embedding has no logits")
     if len(planes_PN) != num_planes(encoding, top_k, num_classes):
         raise CorruptChunkError(
             f"a view has {len(planes_PN)} planes, {encoding} with K={top_k} and {num_classes} classes has "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError
 from kdcache.store.encoding import decode
+from kdcache.store.features import decode_features
 from kdcache.store.head import NUM_HEAD_PLANES, Planes
 from kdcache.store.manifest import TeacherIdentity
 
@@ -28,7 +29,11 @@ def check_planes(planes_PN: Planes, teacher: TeacherIdentity) -> None:
     Raises:
         CorruptChunkError: naming the first row and what is wrong with it.
     """
-    decode(planes_PN, encoding=teacher.encoding, top_k=teacher.top_k, num_classes=teacher.num_classes)
+    is_embedding = teacher.features_of is not None
+    if is_embedding:
+        decode_features(planes_PN, num_features=teacher.top_k)
+    else:
+        decode(planes_PN, encoding=teacher.encoding, top_k=teacher.top_k, num_classes=teacher.num_classes)
     rows_N = has_targets(planes_PN)
     fill = np.iinfo(planes_PN.dtype).max
     _demand(
@@ -36,6 +41,9 @@ def check_planes(planes_PN: Planes, teacher: TeacherIdentity) -> None:
     )
     columns = np.flatnonzero(rows_N)
     good_PN = planes_PN[:, columns]
+    if is_embedding:
+        _demand(np.isfinite(good_PN.view(np.float16)).all(axis=0), "a feature is NaN or infinite", columns)
+        return
     body_PN, head_6N = good_PN[:-NUM_HEAD_PLANES], good_PN[-NUM_HEAD_PLANES:]
     _CHECKS[teacher.encoding](body_PN, columns)
     _check_head(head_6N, teacher, columns)

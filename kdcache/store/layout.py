@@ -250,6 +250,13 @@ def _target_array(identity: Identity, name: str, num_blocks: int) -> ArraySpec:
 
 def _plane_attributes(teacher: TeacherIdentity) -> dict[str, Any]:
     """Say in the array itself what its planes are, for whoever opens it without us."""
+    if teacher.features_of is not None:
+        return {
+            "encoding": teacher.encoding,
+            "features_of": teacher.features_of.teacher,
+            "num_features": teacher.top_k,
+            "planes": {"feature_float16": [0, teacher.top_k]},
+        }
     last = teacher.num_planes - 6
     body: dict[str, dict[str, list[int]]] = {
         "gap8": {"class_id": [0, teacher.top_k], "gap_16ths": [teacher.top_k, last]},

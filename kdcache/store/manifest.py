@@ -3,18 +3,27 @@
 Two caches with equal identities and equal data objects are the same cache, whoever made them and when.
 """
 
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from kdcache.config.base import Settings
 from kdcache.config.views import ViewPolicy
+from kdcache.store.teacher_identity import (
+    Encoding,
+    FeaturesOf,
+    Preprocessing,
+    Sha256,
+    TeacherIdentity,
+    TeacherName,
+    num_planes,
+)
 
 __all__ = [
     "FORMAT_VERSION",
     "About",
     "Encoding",
+    "FeaturesOf",
     "Identity",
     "Manifest",
     "Preprocessing",
@@ -26,37 +35,9 @@ __all__ = [
 
 FORMAT_VERSION: Literal[1] = 1
 
-Encoding = Literal["gap8", "dense8", "float32", "hard"]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-_RESERVED_NAMES = {"samples", "views", "teachers", "commits", "index"}
-_TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
-_LARGEST_UINT16_CLASSES = 65_534
 _MIXING_WINDOW = 64
 # Blosc frames end at 2 GiB; a reader holds one inner chunk decoded.
 _LARGEST_CHUNK = 1 << 30
-
-
-def _teacher_name(name: str) -> str:
-    if not _TEACHER_NAME.fullmatch(name) or name in _RESERVED_NAMES:
-        raise ValueError(
-            f"{name!r} cannot name a teacher: use a to z, 0 to 9, '_', '.', '-', a letter or digit first, "
-            f"and none of {', '.join(sorted(_RESERVED_NAMES))}"
-        )
-    return name
-
-
-TeacherName = Annotated[str, AfterValidator(_teacher_name)]
-
-
-def num_planes(encoding: Encoding, top_k: int, num_classes: int) -> int:
-    """Return P, the planes that one view takes, the six head planes included.
-
-    >>> num_planes("gap8", 50, 1000)
-    105
-    """
-    body = {"gap8": 2 * top_k - 1, "dense8": num_classes + 2, "float32": 2 * num_classes, "hard": 1}
-    return body[encoding] + 6
 
 
 class ShardEntry(Settings):
@@ -71,65 +52,6 @@ class ShardEntry(Settings):
     name: str = Field(min_length=1, max_length=1024)
     num_samples: int = Field(ge=1)
     digest: Sha256
-
-
-class Preprocessing(Settings):
-    """What a teacher does to a view: resize it to its input size, scale to [0, 1], normalise."""
-
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str = Field(max_length=100)
-
-
-class TeacherIdentity(Settings):
-    """What decides a teacher's stored targets.
-
-    Attributes:
-        preprocessing: what a network does to a view; None for an ensemble, whose members each have one.
-        num_classes: C, the classes that the stored ids count, after the class map.
-        encoding: how targets are stored; ``dense8`` and ``float32`` keep all classes.
-        top_k: K, the kept classes of a view.
-        class_map_sha256: digest of the map from the network's classes to the cache's, if there is one.
-        ensemble: the recipe of a combined teacher.
-    """
-
-    architecture: str = Field(max_length=1024)
-    weights_sha256: Sha256
-    num_classes: int = Field(ge=2, le=1 << 24)
-    preprocessing: Preprocessing | None = None
-    precision: Literal["float32", "bfloat16", "float16"]
-    encoding: Encoding
-    top_k: int = Field(ge=1)
-    class_map_sha256: Sha256 | None = None
-    ensemble: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _check_top_k(self) -> Self:
-        if self.top_k > self.num_classes:
-            raise ValueError(f"top_k is {self.top_k}, but the teacher has {self.num_classes} classes only")
-        if self.encoding in {"dense8", "float32"} and self.top_k != self.num_classes:
-            raise ValueError(
-                f"{self.encoding} keeps all {self.num_classes} classes, top_k asks for {self.top_k}; "
-                "leave top_k out or use gap8"
-            )
-        if self.encoding == "gap8" and self.top_k == self.num_classes:
-            raise ValueError(f"top_k is all {self.num_classes} classes: that is what dense8 is for")
-        if self.encoding == "hard" and self.top_k != 1:
-            raise ValueError(f"hard keeps one class, top_k asks for {self.top_k}")
-        return self
-
-    @property
-    def num_planes(self) -> int:
-        """P, the planes of one view."""
-        return num_planes(self.encoding, self.top_k, self.num_classes)
-
-    @property
-    def dtype(self) -> Literal["uint16", "uint32"]:
-        """The type of the stored planes: class ids above 65,533 need 32 bits."""
-        holds_ids = self.encoding in {"gap8", "hard"}
-        return "uint32" if holds_ids and self.num_classes > _LARGEST_UINT16_CLASSES else "uint16"
 
 
 class Identity(Settings):
@@ -173,6 +95,14 @@ class Identity(Settings):
                 f"{self.rows_per_block} rows per block are not a multiple of {_MIXING_WINDOW}, "
                 "the window in which a mixing policy pairs samples"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Self:
+        owners = [entry.features_of.teacher for entry in self.teachers.values() if entry.features_of]
+        twice = sorted({name for name in owners if owners.count(name) > 1})
+        if twice:
+            raise ValueError(f"teacher {twice[0]!r} has two embeddings; a cache holds one of each teacher")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from kdcache.logits import TopKLogits
 from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, content_id
 from kdcache.store.encoding import decode
+from kdcache.store.features import Float16, decode_features
 from kdcache.store.layout import VIEWS, Block, Layout, Unit, record_path
 from kdcache.store.manifest import Identity, Manifest
 from kdcache.store.objects import ObjectStore, open_objects
@@ -64,8 +65,22 @@ class Cache:
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """The names of the teachers."""
-        return tuple(self.identity.teachers)
+        """The names of the teachers; embeddings of theirs are none."""
+        return tuple(name for name, entry in self.identity.teachers.items() if entry.features_of is None)
+
+    @property
+    def feature_units(self) -> dict[str, str]:
+        """The teachers whose embedding is cached, and the kind of the units that hold it."""
+        entries = self.identity.teachers.items()
+        return {entry.features_of.teacher: name for name, entry in entries if entry.features_of}
+
+    def num_features(self, teacher: str) -> int:
+        """Return D, the length of a teacher's embedding.
+
+        Raises:
+            MissingViewError: it is not cached.
+        """
+        return self.identity.teachers[self._features_name(teacher)].top_k
 
     def targets(self, teacher: str, block: int, aug_seed: int) -> TopKLogits:
         """Return a teacher's targets for the R rows of a block; bad samples and padding have none.
@@ -74,7 +89,7 @@ class Cache:
             MissingViewError: they are not committed, or there is no such teacher, block or seed.
             CorruptChunkError: they are damaged.
         """
-        if teacher not in self.identity.teachers:
+        if teacher not in self.teachers:
             raise MissingViewError(
                 f"the cache at {self.url} has no teacher {teacher!r}; "
                 f"it has {', '.join(self.teachers) or 'none'}"
@@ -86,6 +101,22 @@ class Cache:
             return decode(
                 planes_PR, encoding=entry.encoding, top_k=entry.top_k, num_classes=entry.num_classes
             )
+        except CorruptChunkError as error:
+            spec, position = self.layout.objects_of(unit)[0]
+            raise self._reader.explain(spec.object_path(*position), error) from error
+
+    def features(self, teacher: str, block: int, aug_seed: int) -> Float16:
+        """Return a teacher's embeddings (R, D) of the rows of a block; NaN for bad samples and padding.
+
+        Raises:
+            MissingViewError: they are not committed, or there is no such teacher, block or seed.
+            CorruptChunkError: they are damaged.
+        """
+        name = self._features_name(teacher)
+        unit = self._demand(name, block, aug_seed)
+        planes_DR = self._reader.planes(name, block, aug_seed)
+        try:
+            return decode_features(planes_DR, num_features=self.identity.teachers[name].top_k)
         except CorruptChunkError as error:
             spec, position = self.layout.objects_of(unit)[0]
             raise self._reader.explain(spec.object_path(*position), error) from error
@@ -192,6 +223,14 @@ class Cache:
         if len(self.teachers) != 1:
             raise StoreError(f"name the teacher: {self.url} has {', '.join(self.teachers) or 'none'}")
         return self.teachers[0]
+
+    def _features_name(self, teacher: str) -> str:
+        if teacher not in self.feature_units:
+            raise MissingViewError(
+                f"the cache at {self.url} has no features of teacher {teacher!r}, but of "
+                f"{', '.join(self.feature_units) or 'none'}; kdcache extend --store-features adds them"
+            )
+        return self.feature_units[teacher]
 
     def _demand_block(self, block: int) -> None:
         if not 0 <= block < len(self.blocks):

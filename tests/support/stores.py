@@ -11,10 +11,12 @@ from kdcache.config.views import ViewPolicy
 from kdcache.digest import sample_digest, sha256_hex
 from kdcache.logits import Float32, all_classes, top_k
 from kdcache.store.encoding import count_saturated, empty_planes, encode
+from kdcache.store.features import encode_features
 from kdcache.store.layout import Block
 from kdcache.store.manifest import (
     About,
     Encoding,
+    FeaturesOf,
     Identity,
     Manifest,
     Preprocessing,
@@ -25,6 +27,7 @@ from kdcache.store.tables import STATUS_OK, STATUS_UNDECODABLE, SampleTable
 from kdcache.store.writer import CacheWriter
 
 __all__ = [
+    "features_entry",
     "fill_block",
     "keys_of",
     "logits_of",
@@ -63,6 +66,12 @@ def make_teacher(
         encoding=encoding,
         top_k=num_classes if encoding in {"dense8", "float32"} else 1 if encoding == "hard" else top_k,
     )
+
+
+def features_entry(teacher: TeacherIdentity, name: str, num_features: int = 6) -> TeacherIdentity:
+    """Describe the embedding of a teacher; its values are ``logits_of`` its own name."""
+    changes = {"encoding": "features16", "top_k": num_features, "features_of": FeaturesOf(teacher=name)}
+    return TeacherIdentity.model_validate(teacher.model_dump() | changes)
 
 
 def make_manifest(
@@ -134,6 +143,10 @@ def write_targets_of(writer: CacheWriter, teacher: str, block: Block, group: int
     rows = np.flatnonzero(table.ok_N)
     for offset in range(identity.seeds_per_group):
         seed = group * identity.seeds_per_group + offset
+        if entry.features_of is not None:
+            values_ND = np.stack([logits_of(teacher, table.keys[i], seed, entry.top_k) for i in rows])
+            planes_GPR[offset][:, rows] = encode_features(values_ND)
+            continue
         logits_NC = np.stack([logits_of(teacher, table.keys[i], seed, entry.num_classes) for i in rows])
         is_dense = entry.encoding in {"dense8", "float32"}
         cut = all_classes(logits_NC) if is_dense else top_k(logits_NC, entry.top_k)

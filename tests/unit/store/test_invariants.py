@@ -9,10 +9,11 @@ import pytest
 from kdcache.errors import CorruptChunkError
 from kdcache.logits import all_classes, top_k
 from kdcache.store.encoding import encode
+from kdcache.store.features import encode_features
 from kdcache.store.head import Planes
 from kdcache.store.invariants import check_planes, has_targets
 from kdcache.store.manifest import TeacherIdentity
-from tests.support.stores import make_teacher
+from tests.support.stores import features_entry, make_teacher
 
 LOGITS = np.array([[5, 4, 3, 2, -np.inf], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0]], dtype=np.float32)
 
@@ -73,3 +74,21 @@ def test_each_broken_rule_is_found(encoding: Any, change: Callable[[Planes], Non
     change(planes)
     with pytest.raises(CorruptChunkError, match=message):
         check_planes(planes, teacher_of(encoding))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put((2, 1, 0x7C00)), "row 1: a feature is NaN or infinite"),
+        (put((4, 1, 0x7E00)), "row 1: a feature is NaN or infinite"),
+        (put((4, 2, 0)), "row 2: a row without targets has a plane that is not the fill"),
+    ],
+)
+def test_features_are_finite_or_not_there(change: Callable[[Planes], None], message: str) -> None:
+    planes = encode_features(LOGITS[[1, 1, 1]])
+    planes[:, 2] = 0xFFFF
+    entry = features_entry(make_teacher(), "cnn", num_features=5)
+    check_planes(planes, entry)
+    change(planes)
+    with pytest.raises(CorruptChunkError, match=message):
+        check_planes(planes, entry)

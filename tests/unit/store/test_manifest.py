@@ -7,7 +7,7 @@ import pytest
 from kdcache.config.views import ViewPolicy
 from kdcache.errors import ConfigError
 from kdcache.store.manifest import About, Identity, Manifest, TeacherIdentity, differences, num_planes
-from tests.support.stores import make_manifest, make_teacher
+from tests.support.stores import features_entry, make_manifest, make_teacher
 
 
 def parse_teacher(**changes: Any) -> TeacherIdentity:
@@ -125,3 +125,9 @@ def test_differences_name_the_path_of_each_field() -> None:
         ("a.e", None, 0),
         ("d", [1], [1, 2]),
     ]
+
+
+def test_a_teacher_has_one_embedding() -> None:
+    entry = features_entry(make_teacher(), "cnn").model_dump()
+    with pytest.raises(ConfigError, match="'cnn' has two embeddings"):
+        parse_identity(teachers={"cnn.features": entry, "again": entry})

@@ -13,7 +13,15 @@ from kdcache.errors import CorruptChunkError, MissingViewError, StoreError
 from kdcache.logits import all_classes, top_k
 from kdcache.store.reader import Cache, open_cache
 from kdcache.store.writer import CacheWriter
-from tests.support.stores import fill_block, logits_of, make_manifest, make_store, make_teacher, table_of
+from tests.support.stores import (
+    features_entry,
+    fill_block,
+    logits_of,
+    make_manifest,
+    make_store,
+    make_teacher,
+    table_of,
+)
 
 TEACHERS = {"gaps": make_teacher(), "exact": make_teacher(encoding="float32")}
 
@@ -180,3 +188,38 @@ def test_planes_out_of_range_name_their_object(tmp_path: Path, monkeypatch: pyte
     writer.write_targets("cnn", 0, 0, planes, labelled=0, correct=0, saturated=0, failures={}, seconds=0)
     with pytest.raises(CorruptChunkError, match=r"targets/c/0/0/0 .* a class id is not below 20"):
         open_cache(tmp_path / "c").targets("cnn", 0, 0)
+
+
+def _cache_with_features(folder: Path) -> Cache:
+    teachers = {"cnn": make_teacher(), "cnn.features": features_entry(make_teacher(), "cnn")}
+    return open_cache(make_store(folder / "c", make_manifest(teachers=teachers)))
+
+
+def test_features_are_those_that_were_written_in_float16(tmp_path: Path) -> None:
+    cache = _cache_with_features(tmp_path)
+    table, found_RD = table_of(cache.blocks[2]), cache.features("cnn", 2, 3)
+    assert (found_RD.shape, found_RD.dtype.name, cache.num_features("cnn")) == ((8, 6), "float16", 6)
+    has_features_R = ~np.isnan(found_RD).any(axis=1)
+    assert has_features_R.tolist() == [*table.ok_N.tolist(), False]
+    assert np.isnan(found_RD[~has_features_R]).all()
+    for row in np.flatnonzero(has_features_R):
+        expected_D = logits_of("cnn.features", table.keys[row], 3, 6).astype(np.float16)
+        np.testing.assert_array_equal(found_RD[row], expected_D)
+
+
+def test_features_are_no_teacher(tmp_path: Path) -> None:
+    cache = _cache_with_features(tmp_path)
+    assert cache.teachers == ("cnn",)
+    assert cache.feature_units == {"cnn": "cnn.features"}
+    assert len(cache.lookup("s0-0000", 0)) == 1
+    with pytest.raises(MissingViewError, match=r"no teacher 'cnn.features'; it has cnn"):
+        cache.targets("cnn.features", 0, 0)
+
+
+def test_a_teacher_without_features_says_who_has_some(tmp_path: Path, cache: Cache) -> None:
+    with pytest.raises(
+        MissingViewError, match=r"no features of teacher 'gaps', but of none; .*--store-features"
+    ):
+        cache.features("gaps", 0, 0)
+    with pytest.raises(MissingViewError, match="no features of teacher 'vit', but of cnn"):
+        _cache_with_features(tmp_path).num_features("vit")
