@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import kdcache.models.rednet  # noqa: F401 - for its effect: timm then knows the RedNets
 from kdcache.errors import ConfigError
+from kdcache.models.features import count_features
 from kdcache.models.preprocess import InputSpec, Preprocess, input_spec_of
 
 __all__ = ["Student", "build_student", "heads_of"]
@@ -46,6 +47,17 @@ class Student:
         """Return what turns uint8 views of ``view_size`` into the model's input, on its device."""
         height, width = self.input_size(view_size)
         return Preprocess(dataclasses.replace(self.spec, height=height, width=width))
+
+    def num_features(self) -> int:
+        """Return how many numbers the classifier is given: those that ``features_and_output`` gives.
+
+        Raises:
+            ConfigError: the model does not follow timm's convention.
+        """
+        size = (self.spec.height, self.spec.width)
+        return count_features(
+            self.model, size, where=f"student {self.name!r}", remedy="train it without the feature loss"
+        )
 
     def separate_heads(self, *, separate: bool) -> None:
         """Let the model, while it trains, return (class logits, distillation logits), or their average."""

@@ -10,7 +10,7 @@ from kdcache.teachers.class_map import read_class_map
 from kdcache.teachers.custom import custom_network
 from kdcache.teachers.mapped import MappedTeacher
 from kdcache.teachers.network import NetworkTeacher
-from kdcache.teachers.protocol import Teacher
+from kdcache.teachers.protocol import FeatureTeacher
 from kdcache.teachers.timm_teacher import timm_network
 
 __all__ = ["build_teacher"]
@@ -24,7 +24,7 @@ def build_teacher(
     device: torch.device,
     view_size: tuple[int, int] | None = None,
     compile_it: bool = False,
-) -> Teacher:
+) -> FeatureTeacher:
     """Build the network, load its weights and put it on ``device``, behind its class map if it has one.
 
     Args:
@@ -34,7 +34,8 @@ def build_teacher(
         compile_it: run it through ``torch.compile``.
 
     Raises:
-        ConfigError: the settings name something that does not exist, or say too little.
+        ConfigError: the settings name something that does not exist, or say too little, or ask for features
+            of a network that gives none.
         TeacherError: weights cannot be had or don't fit, or the outputs are no logits.
     """
     is_custom = ":" in config.model and not config.model.startswith(_HUB_PREFIXES)
@@ -49,6 +50,7 @@ def build_teacher(
         precision=config.precision,
         device=device,
         compile_it=compile_it,
+        features=config.features,
     )
     return teacher if class_map is None else MappedTeacher(teacher, class_map)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdcache.errors import ConfigError
 from kdcache.teachers.class_map import ClassMap
-from kdcache.teachers.protocol import Teacher
+from kdcache.teachers.protocol import FeatureTeacher, Teacher
 
 __all__ = ["MappedTeacher"]
 
@@ -19,14 +19,14 @@ class MappedTeacher:
     """A teacher seen through a class map: the classes that go to one target are added up as probabilities.
 
     A target's logit is the logsumexp of the logits of its classes, -inf where it has none. See
-    ``protocol.Teacher`` for the attributes; ``weights_sha256`` is the network's, ``num_classes`` is after
-    the map.
+    ``protocol.FeatureTeacher`` for the attributes; ``weights_sha256`` and features are the network's,
+    ``num_classes`` is after the map.
 
     Attributes:
         class_map_sha256: digest of the map.
     """
 
-    def __init__(self, teacher: Teacher, class_map: ClassMap) -> None:
+    def __init__(self, teacher: FeatureTeacher, class_map: ClassMap) -> None:
         """Put ``class_map`` behind ``teacher``.
 
         Raises:
@@ -43,6 +43,7 @@ class MappedTeacher:
         self.num_classes = class_map.num_target
         self.class_map_sha256: str | None = class_map.sha256
         self.ensemble = teacher.ensemble
+        self.num_features = teacher.num_features
         self._teacher = teacher
         groups: list[list[int]] = [[] for _ in range(class_map.num_target)]
         for source, target in sorted(class_map.target_of.items()):
@@ -51,8 +52,16 @@ class MappedTeacher:
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         """Return float32 logits (B, C) of uint8 views on the teacher's device."""
+        return self._mapped(self._teacher(views_B3HW))
+
+    def with_features(self, views_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mapped logits, and the network's features, of one forward pass."""
+        logits_BC, features_BD = self._teacher.with_features(views_B3HW)
+        return self._mapped(logits_BC), features_BD
+
+    def _mapped(self, logits_BC: Tensor) -> Tensor:
         with torch.inference_mode():
-            logits_BC = self._teacher(views_B3HW).to(torch.float32)
+            logits_BC = logits_BC.to(torch.float32)
             for level_PM in self._levels:
                 logits_BC = _add_up(logits_BC, level_PM)
             return logits_BC

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcache.errors import TeacherError
+from kdcache.models.features import WithFeatures, count_features
 from kdcache.models.preprocess import InputSpec, Preprocess
 from kdcache.runtime.device import Precision, autocast
 from kdcache.teachers.weights import module_sha256
@@ -15,7 +16,7 @@ __all__ = ["NetworkTeacher", "classifier_names", "keep_in_float32"]
 
 
 class NetworkTeacher:
-    """A frozen module on a device; see ``protocol.Teacher`` for its attributes."""
+    """A frozen module on a device; see ``protocol.FeatureTeacher`` for its attributes."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class NetworkTeacher:
         precision: Precision,
         device: torch.device,
         compile_it: bool = False,
+        features: bool = False,
     ) -> None:
         self.name = name
         self.class_map_sha256: str | None = None
@@ -45,15 +47,35 @@ class NetworkTeacher:
         self.num_classes = self._count_classes()
         if precision != "float32":
             keep_in_float32(self._network, classifier_names(self._network, self.num_classes))
+        self.num_features = self._count_features() if features else 0
+        self._with_features = WithFeatures(self._network)
         if compile_it:
             self._network.compile()
+            self._with_features.compile()
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         """Return float32 logits (B, C) of uint8 views on the teacher's device."""
         with torch.inference_mode(), autocast(self.device, self.precision):
-            images_B3HW = self._preprocess(views_B3HW).contiguous(memory_format=torch.channels_last)
-            logits_BC: Tensor = self._network(images_B3HW)
+            logits_BC: Tensor = self._network(self._images(views_B3HW))
             return logits_BC.to(torch.float32)
+
+    def with_features(self, views_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits, and float32 features (B, D), of one forward pass."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            features_BD, logits_BC = self._with_features(self._images(views_B3HW))
+            return logits_BC.to(torch.float32), features_BD.to(torch.float32)
+
+    def _images(self, views_B3HW: Tensor) -> Tensor:
+        images_B3HW: Tensor = self._preprocess(views_B3HW)
+        return images_B3HW.contiguous(memory_format=torch.channels_last)
+
+    def _count_features(self) -> int:
+        return count_features(
+            self._network,
+            self._size,
+            where=f"teacher {self.name!r} ({self.architecture})",
+            remedy="leave out --store-features (features: true) for it",
+        )
 
     def _count_classes(self) -> int:
         height, width = self._size

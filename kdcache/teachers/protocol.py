@@ -8,7 +8,7 @@ from torch import Tensor
 from kdcache.models.preprocess import InputSpec
 from kdcache.runtime.device import Precision
 
-__all__ = ["Teacher"]
+__all__ = ["FeatureTeacher", "Teacher"]
 
 
 class Teacher(Protocol):
@@ -40,4 +40,18 @@ class Teacher(Protocol):
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         """Return float32 logits (B, C) of uint8 views on the teacher's device."""
+        ...
+
+
+class FeatureTeacher(Teacher, Protocol):
+    """A teacher with a classifier, whose input may be stored as well.
+
+    Attributes:
+        num_features: D, the length of that vector; 0 where it was built without.
+    """
+
+    num_features: int
+
+    def with_features(self, views_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return its logits, as without features to the bit, and float32 features (B, D), of one forward pass."""
         ...

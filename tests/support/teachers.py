@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "FeatureCNN",
     "TinyCNN",
     "broken_factory",
     "colour_reader",
+    "feature_cnn",
     "nan_cnn",
     "no_module",
     "probability_cnn",
@@ -46,6 +48,27 @@ class TinyCNN(nn.Module):
         features = torch.relu(self.conv2(torch.relu(self.norm(self.conv(images_B3HW)))))
         logits_BC: Tensor = self.fc(features.mean(dim=(2, 3))) * 4.0
         return logits_BC
+
+
+class FeatureCNN(TinyCNN):
+    """The same network in timm's two parts; features brighter than 0.9 are ``bright``."""
+
+    def __init__(self, num_classes: int = 10, seed: int = 0, bright: float | None = None) -> None:
+        super().__init__(num_classes, seed)
+        self.bright = bright
+
+    def forward_features(self, images_B3HW: Tensor) -> Tensor:
+        maps_BCHW = torch.relu(self.conv2(torch.relu(self.norm(self.conv(images_B3HW)))))
+        if self.bright is not None:
+            maps_BCHW[images_B3HW.mean(dim=(1, 2, 3)) > 0.9] = self.bright
+        return maps_BCHW
+
+    def forward_head(self, maps_BCHW: Tensor, pre_logits: bool = False) -> Tensor:
+        features_BD = maps_BCHW.mean(dim=(2, 3))
+        return features_BD if pre_logits else self.fc(features_BD) * 4.0
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(images_B3HW))
 
 
 class _Nan(TinyCNN):
@@ -86,6 +109,11 @@ def _with_cfg(module: nn.Module) -> nn.Module:
 def tiny_cnn(num_classes: int = 10, seed: int = 0) -> nn.Module:
     """Return a network that says its own preprocessing."""
     return _with_cfg(TinyCNN(num_classes, seed))
+
+
+def feature_cnn(num_classes: int = 10, seed: int = 0, bright: float | None = None) -> nn.Module:
+    """Return ``tiny_cnn`` as a network that gives its features."""
+    return _with_cfg(FeatureCNN(num_classes, seed, bright))
 
 
 def stranger_cnn() -> nn.Module:

@@ -136,3 +136,8 @@ def test_gradient_checkpointing_is_timms_and_refused_where_timm_has_none() -> No
     assert _build(grad_checkpointing=True).model.grad_checkpointing
     with pytest.raises(ConfigError, match=r"'dla34' has no gradient checkpointing .*leave out --grad"):
         _build("dla34", kwargs={}, grad_checkpointing=True)
+
+
+@pytest.mark.parametrize("name", [VIT, DEIT])
+def test_a_student_says_how_many_features_it_has(name: str) -> None:
+    assert _build(name).num_features() == 32

@@ -40,12 +40,16 @@ class _Says:
     device: torch.device = CPU
     class_map_sha256: str | None = None
     ensemble: dict[str, Any] | None = None
+    num_features: int = 3
 
     def __post_init__(self) -> None:
         self.num_classes = self.logits_BC.shape[1]
 
     def __call__(self, views_B3HW: Tensor) -> Tensor:
         return self.logits_BC
+
+    def with_features(self, views_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        return self.logits_BC, torch.ones(len(self.logits_BC), self.num_features)
 
 
 def _mapped(logits_BC: Tensor, class_map: ClassMap) -> Tensor:
@@ -150,7 +154,7 @@ def test_a_gpu_gives_the_same_bits_every_time() -> None:
 
 
 def test_a_real_teacher_keeps_all_but_its_classes() -> None:
-    teacher: Teacher = build_teacher(TeacherConfig(model="tests.support.teachers:tiny_cnn"), device=CPU)
+    teacher = build_teacher(TeacherConfig(model="tests.support.teachers:tiny_cnn"), device=CPU)
     class_map = ClassMap(4, {0: 3, 1: 0, 9: 0})
     mapped: Teacher = MappedTeacher(teacher, class_map)
     assert (mapped.num_classes, mapped.class_map_sha256) == (4, class_map.sha256)
@@ -186,3 +190,11 @@ def test_a_map_for_another_network_is_refused(class_map: ClassMap, message: str)
     says = _Says(torch.zeros(1, 4))
     with pytest.raises(ConfigError, match=message + r", but teacher 'says' \(tests:says\) has 4 classes"):
         MappedTeacher(says, class_map)
+
+
+def test_features_pass_by_the_map() -> None:
+    says, class_map = _Says(torch.randn(4, 5)), ClassMap(2, {0: 1, 3: 1, 4: 0})
+    mapped = MappedTeacher(says, class_map)
+    logits_BC, features_BD = mapped.with_features(NO_VIEWS)
+    assert torch.equal(logits_BC, mapped(NO_VIEWS))
+    assert (mapped.num_features, features_BD.shape) == (3, (4, 3))

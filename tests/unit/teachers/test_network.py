@@ -1,22 +1,28 @@
 """A module as a teacher."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
 from torch import nn
 
-from kdcache.errors import TeacherError
+from kdcache.errors import ConfigError, TeacherError
 from kdcache.models.preprocess import InputSpec, Preprocess
 from kdcache.runtime.device import Precision
 from kdcache.teachers.network import NetworkTeacher, classifier_names
-from tests.support.teachers import TinyCNN, tiny_cnn, two_outputs
+from tests.support.teachers import TinyCNN, feature_cnn, tiny_cnn, two_outputs
 
 SPEC = InputSpec(24, 24, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CPU = torch.device("cpu")
+SIZES: dict[str, dict[str, Any]] = {"test_vit": {"img_size": 32}}
 
 
 def _teacher(
-    module: nn.Module | None = None, precision: Precision = "float32", spec: InputSpec = SPEC
+    module: nn.Module | None = None,
+    precision: Precision = "float32",
+    spec: InputSpec = SPEC,
+    features: bool = False,
 ) -> NetworkTeacher:
     return NetworkTeacher(
         module or tiny_cnn(),
@@ -26,6 +32,7 @@ def _teacher(
         inputs=spec,
         precision=precision,
         device=CPU,
+        features=features,
     )
 
 
@@ -103,3 +110,34 @@ def test_batch_norm_and_group_norm_do_not_depend_on_the_batch() -> None:
     module = timm.create_model("test_efficientnet_gn", pretrained=False, num_classes=10).eval()
     teacher = _teacher(module, spec=InputSpec(32, 32))
     torch.testing.assert_close(teacher(_views(4))[:2], teacher(_views(4)[:2]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "rednet_tiny"])
+def test_logits_keep_every_bit_beside_features(name: str, precision: Precision) -> None:
+    module = timm.create_model(name, pretrained=False, num_classes=10, **SIZES.get(name, {}))
+    teacher = _teacher(module, precision, InputSpec(32, 32), features=True)
+    logits_BC, features_BD = teacher.with_features(_views(9, 32))
+    assert torch.equal(logits_BC, teacher(_views(9, 32)))
+    assert features_BD.shape == (9, teacher.num_features)
+    assert (logits_BC.dtype, features_BD.dtype) == (torch.float32, torch.float32)
+
+
+def test_a_forward_pass_gives_both() -> None:
+    teacher = _teacher(module := feature_cnn(), features=True)
+    passes: list[int] = []
+    module.get_submodule("conv").register_forward_hook(lambda *_: passes.append(1))
+    teacher.with_features(_views())
+    assert len(passes) == 1
+
+
+def test_the_digest_of_the_weights_is_the_same_with_features() -> None:
+    assert _teacher(feature_cnn(), features=True).weights_sha256 == _teacher(feature_cnn()).weights_sha256
+
+
+def test_a_network_that_gives_no_features_is_refused_only_if_they_are_asked_for() -> None:
+    assert _teacher().num_features == 0
+    with pytest.raises(
+        ConfigError, match=r"teacher 'cnn' \(tests:tiny\) gives no features: it has no forward_fea"
+    ):
+        _teacher(features=True)
