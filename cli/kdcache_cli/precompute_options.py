@@ -10,7 +10,18 @@ from kdcache_cli.key_value import KEY_VALUE
 
 __all__ = ["OPTIONS", "settings_from", "with_options"]
 
-PER_TEACHER = ("checkpoint", "class_map", "kwargs", "mean", "std", "size", "precision", "top_k", "encoding")
+PER_TEACHER = (
+    "checkpoint",
+    "class_map",
+    "kwargs",
+    "mean",
+    "std",
+    "size",
+    "precision",
+    "top_k",
+    "encoding",
+    "features",
+)
 
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -55,6 +66,13 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
         "teacher_encoding",
         type=click.Choice(["gap8", "dense8", "float32", "hard"]),
         help="[default: dense8 up to 256 classes, else gap8]",
+    ),
+    click.option(
+        "--store-features",
+        "teacher_features",
+        is_flag=True,
+        default=None,
+        help="Also store what each teacher's classifier is given, a pooled vector a view, in float16.",
     ),
     click.option(
         "--policy", help="How views are made: center, rrc, deit, three-augment, light.  [default: rrc]"

@@ -35,6 +35,7 @@ class TeacherConfig(Settings):
         encoding: by default ``dense8`` (all classes) up to 256 classes unless fewer are asked for, else
             ``gap8``.
         class_map: a JSON or CSV file that maps the network's classes to those of the cache.
+        features: also store what the classifier is given, a pooled vector a view, in float16.
     """
 
     model: str = Field(min_length=1)
@@ -49,6 +50,7 @@ class TeacherConfig(Settings):
     top_k: Positive | Literal["auto"] = "auto"
     encoding: Encoding | None = None
     class_map: Path | None = None
+    features: bool = False
 
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
@@ -69,6 +71,15 @@ class TeacherConfig(Settings):
             return self.name
         last = self.model.rpartition(":")[2].rpartition("/")[2]
         return re.sub(r"[^a-z0-9_.-]+", "-", last.lower()).lstrip("_.-") or "teacher"
+
+    @property
+    def features_name(self) -> str:
+        """The name of its features in the cache, beside its own.
+
+        >>> TeacherConfig(model="resnet50").features_name
+        'resnet50.features'
+        """
+        return f"{self.cache_name}.features"
 
 
 class CombineConfig(Settings):
@@ -199,6 +210,7 @@ class PrecomputeConfig(Settings):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         names = [teacher.cache_name for teacher in self.teachers] + [entry.name for entry in self.combine]
+        names += [teacher.features_name for teacher in self.teachers if teacher.features]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two teachers are called {twice[0]!r}; give each a name of its own")

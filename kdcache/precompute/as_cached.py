@@ -13,8 +13,13 @@ def as_cached(config: TeacherConfig, name: str, entry: TeacherIdentity) -> Teach
     """Return the settings with the cache's preprocessing and precision.
 
     Raises:
-        ConfigError: the cache's teacher is an ensemble, which no network stands for.
+        ConfigError: the cache's teacher is an ensemble, which no network stands for, or an embedding.
     """
+    if entry.features_of is not None:
+        raise ConfigError(
+            f"{name!r} holds the features of teacher {entry.features_of.teacher!r}; name that teacher (with "
+            "--store-features for its features, too)"
+        )
     inputs = entry.preprocessing
     if inputs is None:
         raise ConfigError(

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from kdcache.precompute.cut import DeviceCut, cut_all, cut_top_k
+from kdcache.precompute.cut import DeviceCut, DeviceFeatures, cut_all, cut_top_k
 from kdcache.precompute.reader import RenderedItem
 from kdcache.store.manifest import TeacherIdentity
-from kdcache.teachers.protocol import Teacher
+from kdcache.teachers.protocol import FeatureTeacher, Teacher
 
-__all__ = ["cut_logits", "probe_logits", "teacher_logits"]
+__all__ = ["cut_outputs", "probe_logits", "teacher_logits", "teacher_outputs"]
 
 
 def teacher_logits(teacher: Teacher, views_B3HW: Tensor, *, batch_size: int) -> Tensor:
@@ -21,11 +21,22 @@ def teacher_logits(teacher: Teacher, views_B3HW: Tensor, *, batch_size: int) -> 
     return torch.cat([teacher(part_B3HW) for part_B3HW in views_B3HW.split(batch_size)])
 
 
-def cut_logits(logits_BC: Tensor, identity: TeacherIdentity) -> DeviceCut:
-    """Cut logits as the teacher's encoding wants them, and start their way to the host."""
+def teacher_outputs(teacher: FeatureTeacher, views_B3HW: Tensor, *, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Return logits (B, C) and features (B, D) likewise, of the same forward passes."""
+    views_B3HW = views_B3HW.to(teacher.device, non_blocking=True)
+    parts = [teacher.with_features(part_B3HW) for part_B3HW in views_B3HW.split(batch_size)]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([logits_BC for logits_BC, _ in parts]), torch.cat([features for _, features in parts])
+
+
+def cut_outputs(outputs_BN: Tensor, identity: TeacherIdentity) -> DeviceCut | DeviceFeatures:
+    """Cut logits as the teacher's encoding wants them, take features whole, and start their way to the host."""
     with torch.inference_mode():
+        if identity.features_of is not None:
+            return DeviceFeatures(outputs_BN).to_host()
         is_dense = identity.encoding in {"dense8", "float32"}
-        cut = cut_all(logits_BC) if is_dense else cut_top_k(logits_BC, identity.top_k)
+        cut = cut_all(outputs_BN) if is_dense else cut_top_k(outputs_BN, identity.top_k)
         return cut.to_host()
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcache.logits import TAIL_TEMPERATURES, TopKLogits
+from kdcache.logits import TAIL_TEMPERATURES, Float32, TopKLogits
 
-__all__ = ["DeviceCut", "cut_all", "cut_top_k", "order_keys", "top_k_ids"]
+__all__ = ["DeviceCut", "DeviceFeatures", "cut_all", "cut_top_k", "order_keys", "top_k_ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,7 @@ class DeviceCut:
             return self
         ids_BK = None if self.class_ids_BK is None else _start_copy(self.class_ids_BK)
         logits_BK, head_B6 = _start_copy(self.logits_BK), _start_copy(self.head_B6)
-        ready = torch.cuda.Event()
-        ready.record(torch.cuda.current_stream(self.logits_BK.device))
-        return DeviceCut(ids_BK, logits_BK, head_B6, self.num_classes, ready)
+        return DeviceCut(ids_BK, logits_BK, head_B6, self.num_classes, _recorded(self.logits_BK.device))
 
     def wait(self) -> None:
         """Wait until the copies have arrived."""
@@ -61,6 +59,36 @@ class DeviceCut:
             std_N=head_B6[:, 5],
             num_classes=self.num_classes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFeatures:
+    """An embedding that may still be on its way from the device.
+
+    Attributes:
+        features_BD: float32.
+        ready: as of ``DeviceCut``.
+    """
+
+    features_BD: Tensor
+    ready: torch.cuda.Event | None = None
+
+    def to_host(self) -> "DeviceFeatures":
+        """Start copying to the host; on CUDA without waiting for it."""
+        if self.features_BD.device.type != "cuda":
+            return self
+        return DeviceFeatures(_start_copy(self.features_BD), _recorded(self.features_BD.device))
+
+    def wait(self) -> None:
+        """Wait until the copy has arrived."""
+        if self.ready is not None:
+            self.ready.synchronize()
+
+    def to_numpy(self) -> Float32:
+        """Wait for the copy and return it."""
+        self.wait()
+        features_BD: Float32 = self.features_BD.cpu().numpy()
+        return features_BD
 
 
 def cut_top_k(logits_BC: Tensor, k: int) -> DeviceCut:
@@ -122,6 +150,12 @@ def _moments(relative_BC: Tensor) -> tuple[Tensor, Tensor]:
     spread_BC = (relative_BC - mean_B1).masked_fill(~is_finite_BC, 0.0)
     std_B = (spread_BC.square().sum(dim=1) / count_B1[:, 0]).sqrt()
     return mean_B1[:, 0], std_B
+
+
+def _recorded(device: torch.device) -> torch.cuda.Event:
+    ready = torch.cuda.Event()
+    ready.record(torch.cuda.current_stream(device))
+    return ready
 
 
 def _start_copy(values: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from kdcache.store.manifest import (
 )
 from kdcache.store.objects import open_objects
 from kdcache.store.root import read_manifest
+from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.protocol import Teacher
 from kdcache.views.fingerprint import decoder_fingerprint
 
@@ -192,6 +193,7 @@ def teacher_identity(teacher: Teacher, settled: Settled) -> TeacherIdentity:
             "top_k": settled.top_k,
             "class_map_sha256": teacher.class_map_sha256,
             "ensemble": teacher.ensemble,
+            "features_of": {"teacher": teacher.owner.name} if isinstance(teacher, Embedding) else None,
         },
         where=f"teacher {teacher.name!r}",
     )

@@ -28,13 +28,14 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class TeacherForecast:
-    """One teacher of the run.
+    """One teacher of the run, or the features of one.
 
     Attributes:
+        top_k: kept classes; of features their number.
         views: that this run caches of it, bad samples included.
         bytes: that they take.
-        views_per_second: alone on one device; None for an ensemble, whose members do the work, and where
-            nothing is left to do.
+        views_per_second: alone on one device; None for an ensemble, whose members do the work, for features,
+            which their teacher makes, and where nothing is left to do.
     """
 
     encoding: str
@@ -140,7 +141,7 @@ class DryRun:
         """Say it in a few aligned paragraphs, and when it pays in one sentence."""
         parts = [
             _section(f"{self.cache}, a dry run: nothing was written", self._work_rows()),
-            *(_section(f"Teacher {name}", _teacher_rows(facts)) for name, facts in self.teachers.items()),
+            *(_section(_title(name, facts), _teacher_rows(facts)) for name, facts in self.teachers.items()),
             _section("Size", self._size_rows()),
         ]
         if self.time is not None:
@@ -170,8 +171,15 @@ class DryRun:
         yield "the cache then", f"{_bytes(self.bytes.cache)}, and {_bytes(self.bytes.metadata)} of metadata"
 
 
+def _title(name: str, facts: TeacherForecast) -> str:
+    return f"{'Features' if facts.encoding == 'features16' else 'Teacher'} {name}"
+
+
 def _teacher_rows(facts: TeacherForecast) -> Iterable[tuple[str, str]]:
-    yield "targets", f"{facts.encoding}, {facts.top_k:,} of {facts.num_classes:,} classes"
+    if facts.encoding == "features16":
+        yield "numbers", f"{facts.top_k:,} a view, in float16"
+    else:
+        yield "targets", f"{facts.encoding}, {facts.top_k:,} of {facts.num_classes:,} classes"
     yield "units", f"{facts.units_pending:,} to do, {facts.units_done:,} done"
     if facts.views:
         yield "size", f"{_bytes(facts.bytes)}, {facts.bytes / facts.views:,.1f} bytes a view"

@@ -9,6 +9,7 @@ from kdcache.precompute.plan import Task, plan
 from kdcache.precompute.prepare import Prepared, work_of
 from kdcache.store.layout import Block, Layout, Unit
 from kdcache.store.manifest import Identity
+from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.ensemble import Ensemble
 from kdcache.teachers.protocol import Teacher
 
@@ -86,7 +87,7 @@ class Look:
         return sum(task.block.num_rows for task in tasks) * self.identity.seeds_per_group
 
     def asked(self, tasks: Iterable[Task]) -> dict[str, int]:
-        """Return how many views each network is shown: for itself, or for an ensemble that it is part of."""
+        """Return how many views each network is shown: for itself, its features or its ensembles."""
         members = {teacher.name: _networks(teacher) for teacher in self.prepared.teachers}
         counts: Counter[str] = Counter()
         for task in tasks:
@@ -98,6 +99,8 @@ class Look:
 def _networks(teacher: Teacher) -> tuple[str, ...]:
     if isinstance(teacher, Ensemble):
         return tuple(member.name for member in teacher.members)
+    if isinstance(teacher, Embedding):
+        return (teacher.owner.name,)
     return (teacher.name,)
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from kdcache.errors import KdcacheError
-from kdcache.precompute.batches import cut_logits, teacher_logits
-from kdcache.precompute.commit import Outcome
+from kdcache.precompute.batches import cut_outputs, teacher_logits, teacher_outputs
 from kdcache.precompute.describe import Tuning
+from kdcache.precompute.outcome import Outcome
 from kdcache.precompute.plan import Task
 from kdcache.precompute.reader import RenderedItem
 from kdcache.store.manifest import TeacherIdentity
+from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.ensemble import Ensemble
 from kdcache.teachers.protocol import Teacher
 
@@ -68,26 +69,46 @@ class Panel:
                 future.cancel()
 
     def _see(self, rendered: RenderedItem, task: Task) -> Outcome:
-        logits: dict[str, Tensor] = {}
+        asked = [teacher for teacher in self.teachers if teacher.name in task.teachers]
+        heard = _Heard(rendered.views_B3HW, asked, self._tuning.batch_size)
         cuts, seconds = {}, {}
-        for teacher in self.teachers:
-            if teacher.name in task.teachers:
-                before = time.monotonic()
-                logits_BC = self._ask(teacher, rendered.views_B3HW, logits)
-                cuts[teacher.name] = cut_logits(logits_BC, self._identities[teacher.name])
-                seconds[teacher.name] = time.monotonic() - before
+        for teacher in asked:
+            before = time.monotonic()
+            cuts[teacher.name] = cut_outputs(heard.of(teacher), self._identities[teacher.name])
+            seconds[teacher.name] = time.monotonic() - before
         return Outcome(task, rendered.without_views(), cuts, seconds)
 
-    def _ask(self, teacher: Teacher, views_B3HW: Tensor, logits: dict[str, Tensor]) -> Tensor:
-        """Return a teacher's logits; those of an ensemble come from its members, each asked once."""
-        if teacher.name in logits:
-            return logits[teacher.name]
+
+class _Heard:
+    """What the teachers say of the views of one item; each network is asked once.
+
+    An ensemble's logits come from its members, and an embedding from the same pass as its teacher's logits.
+    """
+
+    def __init__(self, views_B3HW: Tensor, asked: Sequence[Teacher], batch_size: int) -> None:
+        self._views_B3HW, self._batch_size = views_B3HW, batch_size
+        self._embeddings = {one.owner.name: one for one in asked if isinstance(one, Embedding)}
+        self._outputs: dict[str, Tensor] = {}
+
+    def of(self, teacher: Teacher) -> Tensor:
+        """Return a teacher's outputs."""
+        if teacher.name not in self._outputs:
+            self._ask(teacher)
+        return self._outputs[teacher.name]
+
+    def _ask(self, teacher: Teacher) -> None:
         if isinstance(teacher, Ensemble):
-            found = teacher.combine({one.name: self._ask(one, views_B3HW, logits) for one in teacher.members})
-        else:
-            found = teacher_logits(teacher, views_B3HW, batch_size=self._tuning.batch_size)
-        logits[teacher.name] = found
-        return found
+            self._outputs[teacher.name] = teacher.combine({one.name: self.of(one) for one in teacher.members})
+            return
+        embedding = teacher if isinstance(teacher, Embedding) else self._embeddings.get(teacher.name)
+        if embedding is None:
+            logits_BC = teacher_logits(teacher, self._views_B3HW, batch_size=self._batch_size)
+            self._outputs[teacher.name] = logits_BC
+            return
+        logits_BC, features_BD = teacher_outputs(
+            embedding.owner, self._views_B3HW, batch_size=self._batch_size
+        )
+        self._outputs |= {embedding.owner.name: logits_BC, embedding.name: features_BD}
 
 
 def _results(waiting: deque[Future[Outcome]]) -> Iterator[Outcome]:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.errors import TeacherError
-from kdcache.precompute.commit import Outcome
+from kdcache.precompute.encoded_rows import EncodedRows, complaint_about
 from kdcache.precompute.look import Look
+from kdcache.precompute.outcome import Outcome
 from kdcache.precompute.panel import Panel
 from kdcache.precompute.plan import Item, Task, spread
 from kdcache.precompute.reader import ItemReader, rendered_items
-from kdcache.store.encoding import empty_planes, encode
+from kdcache.store.encoding import empty_planes
 from kdcache.store.manifest import TeacherIdentity
 from kdcache.views.mix import MATCH_WINDOW
 
@@ -150,15 +151,15 @@ def _planes_PNG(name: str, entry: TeacherIdentity, outcome: Outcome) -> NDArray[
     planes_PB = empty_planes(
         (len(is_ok_B),), encoding=entry.encoding, top_k=entry.top_k, num_classes=entry.num_classes
     )
-    good = outcome.cuts[name].to_numpy().take(is_ok_B)
-    if not np.isfinite(good.top1_N).all():
+    values = outcome.cuts[name].to_numpy()
+    complaint = complaint_about(values, is_ok_B)
+    if complaint is not None:
         raise TeacherError(
-            f"teacher {name!r} returned NaN, +inf or no finite logit for a view of {table.keys[0]!r} or of a sample "
-            "close behind it. float16 overflows: try --precision bfloat16 or float32; else look at the weights and "
-            "the normalisation"
+            f"{entry.subject(name)} returned {complaint.problem} for a view of {table.keys[0]!r} or of a sample "
+            f"close behind it. {complaint.remedy}"
         )
-    if len(good):
-        planes_PB[:, is_ok_B] = encode(good, encoding=entry.encoding, top_k=entry.top_k)
+    if is_ok_B.any():
+        planes_PB[:, is_ok_B] = EncodedRows.of(values, is_ok_B, entry).planes_PB
     return planes_PB.reshape(len(planes_PB), len(table), num_seeds)
 
 

@@ -16,6 +16,7 @@ from kdcache.runtime.device import available_cores, resolve_device
 from kdcache.store.manifest import Manifest
 from kdcache.store.writer import CacheWriter
 from kdcache.teachers.build import build_teacher
+from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.ensemble import Ensemble
 from kdcache.teachers.protocol import Teacher
 
@@ -120,10 +121,10 @@ def work_of(prepared: Prepared) -> Plan:
 
 
 def build_teachers(settings: Settings, say: Say) -> tuple[Teacher, ...]:
-    """Build the teachers, then the ensembles of them."""
+    """Build the teachers, then the ensembles of them, then the embeddings that are asked for."""
     config = settings.config
     size = (config.policy.height, config.policy.width)
-    teachers: list[Teacher] = [
+    teachers = [
         build_teacher(entry, device=settings.device, view_size=size, compile_it=config.compile)
         for entry in config.teachers
     ]
@@ -135,7 +136,10 @@ def build_teachers(settings: Settings, say: Say) -> tuple[Teacher, ...]:
                 f"teacher {teacher.name} takes {inputs.height} x {inputs.width} pixels, the views have "
                 f"{size[0]} x {size[1]} and are enlarged for it: --size {inputs.height} would show it more"
             )
-    return (*teachers, *(_ensemble(entry, teachers) for entry in config.combine))
+    ensembles = (_ensemble(entry, teachers) for entry in config.combine)
+    pairs = zip(config.teachers, teachers, strict=True)
+    embeddings = (Embedding(one, name=entry.features_name) for entry, one in pairs if entry.features)
+    return (*teachers, *ensembles, *embeddings)
 
 
 def _ensemble(entry: CombineConfig, teachers: Sequence[Teacher]) -> Ensemble:

@@ -10,9 +10,10 @@ __all__ = ["PrecomputeReport", "TeacherResult", "merged"]
 
 @dataclass(frozen=True, slots=True)
 class TeacherResult:
-    """One teacher in this run.
+    """One teacher, or the features of one, in this run.
 
     Attributes:
+        top_k: kept classes; of features their number.
         labelled: views of this run whose sample has a label.
         correct: of those, how many the teacher puts first.
     """
@@ -78,6 +79,9 @@ class PrecomputeReport:
         rate = f"{self.views:,} views in {self.seconds:,.1f} s, {self.views_per_second:,.1f} views/s"
         lines = [f"{self.cache}: complete; {self.units} units committed{before}, {rate}"]
         for name, result in self.teachers.items():
+            if result.encoding == "features16":
+                lines.append(f"features {name}: {result.top_k:,} numbers a view")
+                continue
             top1 = "" if result.top1 is None else f", top-1 {result.top1:.1%} of {result.labelled:,} views"
             lines.append(f"teacher {name}: {result.encoding}, {result.top_k} classes kept{top1}")
         if self.bad_samples:

@@ -16,6 +16,7 @@ from kdcache.precompute.pilot import kept_mass
 from kdcache.precompute.plan import Item, probe_items, probe_windows
 from kdcache.precompute.reader import ItemReader, RenderedItem, rendered_items
 from kdcache.store.manifest import Encoding, Identity, TeacherIdentity
+from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.protocol import Teacher
 
 __all__ = ["Settled", "settle"]
@@ -25,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a teacher's targets are kept, and the facts that were found on the way."""
+    """How a teacher's targets are kept, and the facts that were found on the way; of an embedding K is D."""
 
     encoding: Encoding
     top_k: int
@@ -69,9 +70,14 @@ def settle(
         ShardError: a label is no class of the teacher.
     """
     probe = _Probe(config, indexes, batch_size, readers, teachers[0].num_classes, say)
-    settled = {}
+    settled = {
+        teacher.name: Settled("features16", teacher.num_features)
+        for teacher in teachers
+        if isinstance(teacher, Embedding)
+    }
     wanted: list[TeacherConfig | CombineConfig] = [*config.teachers, *config.combine]
-    for settings, teacher in zip(wanted, teachers, strict=True):
+    with_logits = [teacher for teacher in teachers if not isinstance(teacher, Embedding)]
+    for settings, teacher in zip(wanted, with_logits, strict=True):
         where = f"teacher {teacher.name!r}"
         encoding, top_k = choose_encoding(
             teacher.num_classes, top_k=settings.top_k, encoding=settings.encoding, where=where

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from kdcache.precompute.bad_samples import BadSamples
-from kdcache.precompute.commit import Committer, TeacherCounts
+from kdcache.precompute.commit import Committer
 from kdcache.precompute.loop import Clock, Loop
+from kdcache.precompute.outcome import TeacherCounts
 from kdcache.precompute.panel import Panel
 from kdcache.precompute.plan import Task
 from kdcache.precompute.prepare import Prepared

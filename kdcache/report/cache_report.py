@@ -10,7 +10,7 @@ from kdcache.store.layout import SAMPLES, VIEWS
 from kdcache.store.manifest import TeacherIdentity
 from kdcache.store.reader import Cache
 
-__all__ = ["CacheReport", "Progress", "TeacherFacts"]
+__all__ = ["CacheReport", "FeatureFacts", "Progress", "TeacherFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,30 @@ class TeacherFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureFacts:
+    """What is known about one teacher's stored features.
+
+    Attributes:
+        unit: the kind of their units.
+        layer: which of the teacher's outputs they are.
+        num_features: D.
+    """
+
+    unit: str
+    layer: str
+    num_features: int
+    views: int
+    bytes: int
+    bytes_per_view: float | None
+    units: Progress
+
+
+@dataclass(frozen=True, slots=True)
 class CacheReport:
     """Everything that ``kdcache info`` says.
 
     Attributes:
+        features: by teacher.
         bytes_per_view: of all objects, over the views of all teachers.
     """
 
@@ -76,6 +96,7 @@ class CacheReport:
     sample_units: Progress
     view_units: Progress
     teachers: dict[str, TeacherFacts]
+    features: dict[str, FeatureFacts]
     views: int
     bytes: int
     bytes_per_view: float | None
@@ -95,6 +116,7 @@ class CacheReport:
         teachers = {
             name: _teacher_facts(entry, by_kind[name], about.teachers.get(name, {}), units)
             for name, entry in identity.teachers.items()
+            if entry.features_of is None
         }
         size = sum(record.num_bytes for record in records)
         views = sum(facts.views for facts in teachers.values())
@@ -102,7 +124,7 @@ class CacheReport:
             url=cache.url,
             content_id=content_id(identity, (entry for record in records for entry in record.objects)),
             format_version=identity.format_version,
-            complete=len(records) == blocks + units * (1 + len(teachers)),
+            complete=len(records) == blocks + units * (1 + len(identity.teachers)),
             shards=len(identity.shards),
             samples=sum(entry.num_samples for entry in identity.shards),
             committed_samples=sum(r.rows + sum(r.failures.values()) for r in by_kind[SAMPLES]),
@@ -117,6 +139,10 @@ class CacheReport:
             sample_units=Progress(len(by_kind[SAMPLES]), blocks),
             view_units=Progress(len(by_kind[VIEWS]), units),
             teachers=teachers,
+            features={
+                teacher: _feature_facts(unit, identity.teachers[unit], by_kind[unit], units)
+                for teacher, unit in cache.feature_units.items()
+            },
             views=sum(record.rows for record in by_kind[VIEWS]),
             bytes=size,
             bytes_per_view=size / views if views else None,
@@ -164,6 +190,22 @@ def _teacher_facts(
         bytes=size,
         bytes_per_view=size / views if views else None,
         seconds=round(sum(record.seconds for record in records), 3),
+        units=Progress(len(records), total),
+    )
+
+
+def _feature_facts(
+    unit: str, entry: TeacherIdentity, records: list[CommitRecord], total: int
+) -> FeatureFacts:
+    assert entry.features_of is not None
+    views, size = sum(r.rows for r in records), sum(record.num_bytes for record in records)
+    return FeatureFacts(
+        unit=unit,
+        layer=entry.features_of.layer,
+        num_features=entry.top_k,
+        views=views,
+        bytes=size,
+        bytes_per_view=size / views if views else None,
         units=Progress(len(records), total),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kdcache.report.cache_report import CacheReport, Progress, TeacherFacts
+from kdcache.report.cache_report import CacheReport, FeatureFacts, Progress, TeacherFacts
 
 __all__ = ["to_text"]
 
@@ -18,6 +18,7 @@ def to_text(report: CacheReport) -> str:
         ("Data", _data_rows(report)),
         ("Views", _view_rows(report)),
         *((f"Teacher {name}", _teacher_rows(facts)) for name, facts in report.teachers.items()),
+        *((f"Features of {name}", _feature_rows(facts)) for name, facts in report.features.items()),
         ("Size", _size_rows(report)),
     ]
     return "\n\n".join(_section(title, rows) for title, rows in sections)
@@ -77,6 +78,13 @@ def _teacher_rows(facts: TeacherFacts) -> Iterable[Row]:
     yield "top-1", _accuracy(facts)
     if facts.saturated:
         yield "saturated", f"{facts.saturated:,} of {facts.views:,} views have a gap above 254/16 nat"
+    yield "committed", f"{facts.views:,} views in {_progress(facts.units, 'units')}"
+    yield "bytes/view", _bytes_per_view(facts.bytes_per_view)
+
+
+def _feature_rows(facts: FeatureFacts) -> Iterable[Row]:
+    yield "numbers", f"{facts.num_features:,} a view, in float16 ({facts.layer})"
+    yield "units", facts.unit
     yield "committed", f"{facts.views:,} views in {_progress(facts.units, 'units')}"
     yield "bytes/view", _bytes_per_view(facts.bytes_per_view)
 

@@ -137,6 +137,10 @@ class TeacherIdentity(Settings):
             raise ValueError(f"hard keeps one class, top_k asks for {self.top_k}")
         return self
 
+    def subject(self, name: str) -> str:
+        """Say whose targets these are, for messages: an embedding is its teacher's."""
+        return f"teacher {(name if self.features_of is None else self.features_of.teacher)!r}"
+
     @property
     def num_planes(self) -> int:
         """P, the planes of one view."""

@@ -100,3 +100,15 @@ def test_another_preset_replaces_the_file_s_policy(seen: list[PrecomputeConfig],
 def test_a_size_alone_is_of_the_default_policy(seen: list[PrecomputeConfig]) -> None:
     _invoke("--teacher", "resnet50", "--size", "64")
     assert (seen[0].policy.preset, seen[0].policy.size) == ("rrc", 64)
+
+
+def test_features_may_be_asked_of_all_teachers_or_of_one(
+    seen: list[PrecomputeConfig], tmp_path: Path
+) -> None:
+    _invoke("--teacher", "a=resnet50", "--teacher", "b=resnet18", "--store-features")
+    listed = tmp_path / "c.yaml"
+    listed.write_text("teachers: [{model: resnet50, features: true}, resnet18]\n", encoding="utf-8")
+    _invoke("--config", str(listed))
+    _invoke("--config", str(listed), "--store-features")
+    asked = [[teacher.features for teacher in config.teachers] for config in seen]
+    assert asked == [[True, True], [True, False], [True, True]]

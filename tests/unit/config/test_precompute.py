@@ -51,6 +51,10 @@ def test_a_teacher_s_name_is_made_from_its_model(model: str, name: str) -> None:
     ("changes", "message"),
     [
         ({"teachers": ["resnet50", "resnet50"]}, "two teachers are called 'resnet50'"),
+        (
+            {"teachers": ["a.features", {"model": "a", "features": True}]},
+            "two teachers are called 'a.features'",
+        ),
         ({"teachers": [{"model": "a", "mean": [0, 0, 0]}]}, "mean and std belong together"),
         ({"teachers": [{"model": "a", "mean": [0, 0, 0], "std": [1, 0, 1]}]}, "three numbers above 0"),
         ({"teachers": []}, "teachers"),

@@ -10,7 +10,11 @@ REPORT = PrecomputeReport(
     units_before=2,
     views=600,
     bad_samples={"undecodable": 2},
-    teachers={"cnn": TeacherResult("gap8", 16, 500, 400), "vit": TeacherResult("dense8", 10, 0, 0)},
+    teachers={
+        "cnn": TeacherResult("gap8", 16, 500, 400),
+        "vit": TeacherResult("dense8", 10, 0, 0),
+        "vit.features": TeacherResult("features16", 1024, 0, 0),
+    },
     seconds=2.0,
     reader_wait_seconds=0.5,
     teacher_wait_seconds=1.3,
@@ -23,6 +27,7 @@ def test_the_summary_says_what_a_person_wants_to_know() -> None:
         "c.zarr: complete; 3 units committed (2 were there before), 600 views in 2.0 s, 300.0 views/s",
         "teacher cnn: gap8, 16 classes kept, top-1 80.0% of 500 views",
         "teacher vit: dense8, 10 classes kept",
+        "features vit.features: 1,024 numbers a view",
         "bad samples, marked and skipped: 2 undecodable",
         "waited for readers 0.5 s, teachers 1.3 s, writer 0.1 s: the teachers are the bottleneck",
     ]

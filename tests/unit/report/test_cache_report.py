@@ -11,7 +11,7 @@ from kdcache.store.manifest import Manifest
 from kdcache.store.reader import open_cache
 from kdcache.store.verify import verify
 from kdcache.store.writer import CacheWriter
-from tests.support.stores import fill_block, make_manifest, make_store, make_teacher
+from tests.support.stores import features_entry, fill_block, make_manifest, make_store, make_teacher
 
 
 def report_of(path: Path) -> CacheReport:
@@ -74,3 +74,17 @@ def test_a_pilot_that_says_nothing_about_k_leaves_the_mass_unknown(tmp_path: Pat
 def test_a_dense_teacher_keeps_all_mass(tmp_path: Path) -> None:
     CacheWriter.create_or_resume(tmp_path / "c", manifest_with({}, encoding="dense8"))
     assert set(report_of(tmp_path / "c").teachers["cnn"].kept_mass.values()) == {1.0}
+
+
+def test_features_are_told_apart_from_teachers(tmp_path: Path) -> None:
+    teachers = {"cnn": make_teacher(), "cnn.features": features_entry(make_teacher(), "cnn")}
+    path = make_store(tmp_path / "c", make_manifest(teachers=teachers))
+    report = report_of(path)
+    assert report.complete
+    assert (list(report.teachers), list(report.features)) == (["cnn"], ["cnn"])
+    facts = report.features["cnn"]
+    assert (facts.unit, facts.layer, facts.num_features) == ("cnn.features", "pre-logits", 6)
+    assert (facts.views, facts.units) == (56, Progress(6, 6))
+    assert facts.bytes_per_view == facts.bytes / 56
+    assert report.bytes == verify(path).num_bytes
+    assert report.bytes_per_view == report.bytes / 56

@@ -9,7 +9,7 @@ from kdcache.report.cache_report import CacheReport
 from kdcache.report.cache_text import to_text
 from kdcache.store.reader import open_cache
 from kdcache.store.writer import CacheWriter
-from tests.support.stores import make_manifest, make_store
+from tests.support.stores import features_entry, make_manifest, make_store, make_teacher
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,10 @@ def test_what_goes_beyond_the_usual_is_said(report: CacheReport) -> None:
 def test_a_manifest_cannot_steer_the_terminal(report: CacheReport) -> None:
     about = {**report.about, "licence": "\x1b[2Jgone\nfake line"}
     assert "  licence       ?[2Jgone?fake line" in to_text(replace(report, about=about))
+
+
+def test_features_have_a_paragraph(tmp_path: Path) -> None:
+    teachers = {"cnn": make_teacher(), "cnn.features": features_entry(make_teacher(), "cnn", 1536)}
+    text = to_text(CacheReport.of(open_cache(make_store(tmp_path / "c", make_manifest(teachers=teachers)))))
+    assert "Features of cnn\n  numbers       1,536 a view, in float16 (pre-logits)\n" in text
+    assert "Teacher cnn.features" not in text
