@@ -1,7 +1,7 @@
 """What a training step gets: views, labels and cached targets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
@@ -27,6 +27,8 @@ class DistillBatch:
         partner_labels_B: int64 label of the other part of a mixed view, -1 where unlabelled, else None.
         num_checked: how many of the views were compared with the cache's digest.
         num_drifted: how many of those differ by a decoder's rounding, where that is allowed.
+        features: the cached embeddings (B, D) by teacher, float16, NaN in rows without any; empty unless
+            they were asked for.
     """
 
     images_B3HW: Tensor
@@ -38,6 +40,7 @@ class DistillBatch:
     partner_labels_B: Tensor | None = None
     num_checked: int = 0
     num_drifted: int = 0
+    features: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return B."""
@@ -79,4 +82,5 @@ class DistillBatch:
             aug_seeds_B=change(self.aug_seeds_B),
             lam_B=None if self.lam_B is None else change(self.lam_B),
             partner_labels_B=None if self.partner_labels_B is None else change(self.partner_labels_B),
+            features={name: change(features_BD) for name, features_BD in self.features.items()},
         )

@@ -13,7 +13,7 @@ from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_samples import CachedSamples
 from kdcache.data.cells import Cells
 from kdcache.data.epoch_plan import MicroBatch
-from kdcache.data.gather import gather_targets
+from kdcache.data.gather import gather_features, gather_targets
 from kdcache.data.index import ShardIndex
 from kdcache.data.join import BlockSource
 from kdcache.data.pairs import partners_of
@@ -46,10 +46,11 @@ class CachedViews:
         *,
         teachers: Sequence[str],
         check_views: int,
+        features: Sequence[str] = (),
         allow_decoder_drift: bool = False,
         blocks_kept: int = 4,
     ) -> None:
-        self.cache, self.teachers = cache, tuple(teachers)
+        self.cache, self.teachers, self.features = cache, tuple(teachers), tuple(features)
         self._indexes, self._sources, self._usable = tuple(indexes), dict(sources), dict(usable)
         self._check_views, self._blocks_kept = check_views, blocks_kept
         self._allow_drift = allow_decoder_drift
@@ -62,10 +63,11 @@ class CachedViews:
             self.cache, self._indexes, self._sources, blocks_kept=2 * self._blocks_kept
         )
         self._targets = lru_cache(maxsize=len(self.teachers) * self._blocks_kept)(self.cache.targets)
+        self._features = lru_cache(maxsize=len(self.features) * self._blocks_kept)(self.cache.features)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        opened = {"_view_check", "_samples", "_targets"}
+        opened = {"_view_check", "_samples", "_targets", "_features"}
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -138,6 +140,7 @@ class CachedViews:
             aug_seeds_B=torch.from_numpy(micro_batch.aug_seeds_B),
             num_checked=len(due),
             num_drifted=num_drifted,
+            features={name: self._gathered_features(name, micro_batch) for name in self.features},
             **mixed,
         )
 
@@ -187,3 +190,9 @@ class CachedViews:
             return self._targets(teacher, block, aug_seed)
 
         return TeacherTargets.from_numpy(gather_targets(read, micro_batch))
+
+    def _gathered_features(self, teacher: str, micro_batch: MicroBatch) -> torch.Tensor:
+        def read(block: int, aug_seed: int) -> NDArray[np.float16]:
+            return self._features(teacher, block, aug_seed)
+
+        return torch.from_numpy(gather_features(read, micro_batch))

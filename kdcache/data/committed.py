@@ -11,15 +11,15 @@ Snapshot = dict[int, tuple[int, ...]]
 """The augmentation seeds of each block whose targets are committed."""
 
 
-def committed_seeds(cache: Cache, blocks: Sequence[int], teachers: Sequence[str]) -> Snapshot:
-    """Return which augmentation seeds each block has of every teacher; blocks without any are left out.
+def committed_seeds(cache: Cache, blocks: Sequence[int], units: Sequence[str]) -> Snapshot:
+    """Return which augmentation seeds each block has of all these kinds of units; blocks without any are left out.
 
-    Without a teacher it is the rendered views that count.
+    Kinds are teachers, or what ``cache.feature_units`` names. Without one it is the rendered views that count.
     """
     per_group = cache.identity.seeds_per_group
     found: Snapshot = {}
     for block in blocks:
-        groups = [set(cache.committed_groups(kind, block)) for kind in teachers or (VIEWS,)]
+        groups = [set(cache.committed_groups(kind, block)) for kind in units or (VIEWS,)]
         common = sorted(set.intersection(*groups))
         seeds = tuple(seed for group in common for seed in range(group * per_group, (group + 1) * per_group))
         if seeds:

@@ -3,25 +3,42 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdcache.data.epoch_plan import MicroBatch
 from kdcache.logits import TopKLogits
 
-__all__ = ["gather_targets"]
+__all__ = ["gather_features", "gather_targets"]
+
+Float16 = NDArray[np.float16]
+Ints = NDArray[np.intp]
 
 
 def gather_targets(read: Callable[[int, int], TopKLogits], micro_batch: MicroBatch) -> TopKLogits:
     """Return the targets of a micro-batch's views; ``read`` gives those of a (block, aug_seed)."""
+    units, places_B = _units(micro_batch)
+    return _joined([read(block, aug_seed).take(rows) for block, aug_seed, rows in units]).take(places_B)
+
+
+def gather_features(read: Callable[[int, int], Float16], micro_batch: MicroBatch) -> Float16:
+    """Return the features (B, D) of a micro-batch's views; ``read`` gives those of a (block, aug_seed)."""
+    units, places_B = _units(micro_batch)
+    found_BD = np.concatenate([read(block, aug_seed)[rows] for block, aug_seed, rows in units])
+    return found_BD[places_B]
+
+
+def _units(micro_batch: MicroBatch) -> tuple[list[tuple[int, int, Ints]], Ints]:
+    """Return the rows to take of each (block, aug_seed), and where among all of them each view then is."""
     units_B2 = np.stack([micro_batch.blocks_B, micro_batch.aug_seeds_B], axis=1)
     units_U2, unit_of_B = np.unique(units_B2, axis=0, return_inverse=True)
     unit_of_B = unit_of_B.reshape(-1)  # NumPy 2.0 alone returns (B, 1)
     order = np.argsort(unit_of_B, kind="stable")
     bounds = np.searchsorted(unit_of_B[order], np.arange(len(units_U2) + 1))
-    parts = [
-        read(int(block), int(aug_seed)).take(micro_batch.rows_B[order[bounds[u] : bounds[u + 1]]])
+    units = [
+        (int(block), int(aug_seed), micro_batch.rows_B[order[bounds[u] : bounds[u + 1]]])
         for u, (block, aug_seed) in enumerate(units_U2)
     ]
-    return _joined(parts).take(np.argsort(order, kind="stable"))
+    return units, np.argsort(order, kind="stable")
 
 
 def _joined(parts: list[TopKLogits]) -> TopKLogits:

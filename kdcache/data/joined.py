@@ -19,6 +19,7 @@ def joined_views(
     *,
     teachers: Sequence[str] | None,
     check_views: int,
+    features: Sequence[str] = (),
     views_per_decode: int = 1,
     snapshot: Mapping[int, Sequence[int]] | None = None,
     allow_decoder_drift: bool = False,
@@ -28,9 +29,10 @@ def joined_views(
     Blocks without a whole run of ``views_per_decode`` seeds are left out of the latter.
     """
     names = _teacher_names(cache, teachers)
+    units = (*names, *_feature_units(cache, features))
     indexes = tuple(index_shard(url) for url in expand_shards(patterns))
     sources = join_shards(indexes, cache)
-    seeds = _seeds_to_use(cache, list(sources), names, snapshot, views_per_decode)
+    seeds = _seeds_to_use(cache, list(sources), units, snapshot, views_per_decode)
     usable = _usable_rows(cache, {block: sources[block] for block in seeds})
     views = CachedViews(
         cache,
@@ -39,6 +41,7 @@ def joined_views(
         usable,
         teachers=names,
         check_views=check_views,
+        features=features,
         allow_decoder_drift=allow_decoder_drift,
     )
     return views, seeds
@@ -47,7 +50,7 @@ def joined_views(
 def _seeds_to_use(
     cache: Cache,
     blocks: Sequence[int],
-    teachers: Sequence[str],
+    kinds: Sequence[str],
     snapshot: Mapping[int, Sequence[int]] | None,
     views_per_decode: int,
 ) -> Snapshot:
@@ -60,7 +63,7 @@ def _seeds_to_use(
             )
         seeds = {block: tuple(some) for block, some in snapshot.items()}
     else:
-        seeds = committed_seeds(cache, blocks, teachers)
+        seeds = committed_seeds(cache, blocks, kinds)
     usable = {block: some for block, some in seeds.items() if seed_runs(some, views_per_decode)}
     if not usable:
         runs = f" of {views_per_decode} views per decode" if seeds else ""
@@ -79,6 +82,16 @@ def _teacher_names(cache: Cache, teachers: Sequence[str] | None) -> tuple[str, .
             f"the cache {cache.url} has no teacher {unknown[0]!r}; it has {', '.join(cache.teachers) or 'none'}"
         )
     return names
+
+
+def _feature_units(cache: Cache, features: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in features if name not in cache.feature_units]
+    if unknown:
+        raise ConfigError(
+            f"the cache {cache.url} has no features of teacher {unknown[0]!r}; it has those of "
+            f"{', '.join(cache.feature_units) or 'none'}: kdcache extend --store-features adds them"
+        )
+    return tuple(cache.feature_units[name] for name in features)
 
 
 def _usable_rows(cache: Cache, sources: Mapping[int, BlockSource]) -> dict[int, int]:

@@ -139,6 +139,7 @@ def distill_loader(
     batch_size: int,
     teachers: Sequence[str] | None = None,
     with_targets: bool = True,
+    features: Sequence[str] = (),
     run_seed: int = 0,
     num_workers: int = 0,
     world: int = 1,
@@ -159,6 +160,7 @@ def distill_loader(
         batch_size: views of one micro-batch.
         teachers: whose targets are wanted; by default those of every teacher.
         with_targets: False reads no targets at all: the same views, for a baseline.
+        features: the teachers whose cached embeddings are wanted as well.
         run_seed: orders samples and augmentation seeds.
         num_workers: loader processes; it changes nothing but the speed.
         world: how many ranks share the pass.
@@ -191,6 +193,7 @@ def distill_loader(
         [shards] if isinstance(shards, str) else shards,
         cache,
         teachers=teachers if with_targets else (),
+        features=features,
         check_views=check_views,
         views_per_decode=views_per_decode,
         snapshot=snapshot,

@@ -21,6 +21,7 @@ def batch_of(*teachers: str, mixed: bool = True) -> DistillBatch:
         lam_B=torch.ones(2) if mixed else None,
         partner_labels_B=torch.tensor([-1, -1]) if mixed else None,
         num_checked=2,
+        features={"cnn": torch.zeros(2, 5, dtype=torch.float16)},
     )
 
 
@@ -40,6 +41,7 @@ def test_none_or_several_teachers_must_be_named(teachers: tuple[str, ...]) -> No
 def test_a_batch_moves_as_a_whole(mixed: bool) -> None:
     moved = batch_of("cnn", mixed=mixed).to("meta")
     tensors = [moved.images_B3HW, moved.labels_B, moved.aug_seeds_B, moved.teacher.logits_BK]
+    tensors += moved.features.values()
     tensors += [t for t in (moved.lam_B, moved.partner_labels_B) if t is not None]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert (moved.keys, moved.num_checked, moved.lam_B is not None) == (("a", "b"), 2, mixed)

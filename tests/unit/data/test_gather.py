@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from kdcache.data.epoch_plan import MicroBatch
-from kdcache.data.gather import gather_targets
+from kdcache.data.gather import gather_features, gather_targets
 from kdcache.logits import TopKLogits, all_classes, top_k
 
 
@@ -56,3 +57,18 @@ def test_the_shape_of_numpy_2_0_s_inverses_does_no_harm(monkeypatch: pytest.Monk
     )
     expected = [targets_of(block, seed, dense=False).top1_N[row] for block, row, seed in places.tolist()]
     assert found.top1_N.tolist() == expected
+
+
+@given(
+    places=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=12
+    )
+)
+def test_each_row_has_the_features_of_its_place(places: list[tuple[int, int, int]]) -> None:
+    def read(block: int, aug_seed: int) -> NDArray[np.float16]:
+        return (100 * block + 10 * aug_seed + np.arange(6)[:, None] + [0.0, 0.5]).astype(np.float16)
+
+    places_B3 = np.array(places, dtype=np.int64)
+    found_BD = gather_features(read, MicroBatch(places_B3[:, 0], places_B3[:, 1], places_B3[:, 2]))
+    assert found_BD[:, 0].tolist() == [100 * block + 10 * seed + row for block, row, seed in places]
+    assert (found_BD[:, 1] - found_BD[:, 0] == 0.5).all()
