@@ -38,7 +38,11 @@ def assemble(
     student = student.to(device, memory_format=layout)  # type: ignore[call-overload]
     ema = build_ema(config, student)
     optimizer = build_optimizer(config, student)
-    model = DistributedDataParallel(student) if world.size > 1 else student
+    trained = student
+    if parts.learner is not None:
+        trained = parts.learner.to(device)
+        optimizer.add_param_group({"params": list(parts.learner.losses.parameters())})
+    model = DistributedDataParallel(trained) if world.size > 1 else trained
     return Session(
         config=config,
         plan=parts.plan,

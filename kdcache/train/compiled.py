@@ -4,22 +4,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdcache.errors import ConfigError
 
 __all__ = ["compiled"]
 
 
-def compiled(model: nn.Module) -> Callable[[Tensor], Any]:
+def compiled(model: nn.Module) -> Callable[..., Any]:
     """Return a compiled ``model.__call__``; the model itself, its names and its weights stay what they are."""
     fast = torch.compile(model)
 
-    def forward(images_B3HW: Tensor) -> Any:
+    def forward(*inputs: Any) -> Any:
         from torch._dynamo.exc import BackendCompilerFailed  # noqa: PLC0415 - 2 s that other runs need not pay
 
         try:
-            return fast(images_B3HW)
+            return fast(*inputs)
         except BackendCompilerFailed as error:
             reason = str(error.inner_exception).strip().partition("\n")[0]
             raise ConfigError(

@@ -27,11 +27,14 @@ class Losses:
     total: Tensor
     task: Tensor
     distill: Tensor
+    feature: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """task_loss_weight * task + distill_loss_weight * sum over teachers of (weight * distill).
+    """The label loss, the teachers' loss and that of their features, each times its weight.
+
+    The last two are sums over teachers, weighed by ``teachers``.
 
     At one temperature the gradient of a weighted sum of ``kl`` is that of the ``kl`` with the weighted mixture.
 
@@ -47,6 +50,7 @@ class Objective:
     options: Mapping[str, float]
     tail: Tail
     smoothing: float
+    feature_loss_weight: float = 0.0
 
     @classmethod
     def of(cls, config: TrainConfig, *, teachers: Sequence[str], has_distillation_head: bool) -> Self:
@@ -62,7 +66,7 @@ class Objective:
         task_ramp = Ramp(task, _or(config.task_loss_weight_end, task), shape)
         distill_ramp = Ramp(distill, _or(config.distill_loss_weight_end, distill), shape)
         temperature = Ramp(config.temperature, _or(config.temperature_end, config.temperature), shape)
-        if task_ramp.is_zero and distill_ramp.is_zero:
+        if task_ramp.is_zero and distill_ramp.is_zero and not config.feature_loss_weight:
             raise ConfigError(
                 "task_loss_weight and distill_loss_weight are both 0: there is nothing to learn from; "
                 "labels only is --task-loss-weight 1 --distill-loss-weight 0"
@@ -79,6 +83,7 @@ class Objective:
             options=config.distill_loss_kwargs,
             tail=config.tail or ("uniform" if loss == "dkd" else "bucket"),
             smoothing=config.smoothing,
+            feature_loss_weight=config.feature_loss_weight,
         )
 
     @property
@@ -89,7 +94,7 @@ class Objective:
     @property
     def needs_labels(self) -> bool:
         """True with labels only: a sample without a label would teach nothing."""
-        return not self.needs_targets
+        return not self.needs_targets and not self.feature_loss_weight
 
     @property
     def separates_heads(self) -> bool:
@@ -97,21 +102,29 @@ class Objective:
         return self.needs_targets and not self.task_loss_weight.is_zero
 
     def __call__(
-        self, output: Tensor | tuple[Tensor, Tensor], batch: DistillBatch, *, progress: float = 0.0
+        self,
+        output: Tensor | tuple[Tensor, Tensor],
+        batch: DistillBatch,
+        *,
+        feature: Tensor | None = None,
+        progress: float = 0.0,
     ) -> Losses:
         """Return the losses of a batch, given the student's output on it.
 
         Args:
             output: logits (B, C), or those of class head and distillation head.
             batch: on the same device.
+            feature: the distance to the teachers' features, where there is such a loss.
             progress: the share of the run's steps that are done.
         """
         class_logits_BC, distill_logits_BC = heads_of(output)
         zero = torch.zeros((), device=class_logits_BC.device)
         task = zero if self.task_loss_weight.is_zero else self._task(class_logits_BC, batch)
         distill = self._distill(distill_logits_BC, batch, progress) if self.needs_targets else zero
-        weighed = self.task_loss_weight.at(progress) * task, self.distill_loss_weight.at(progress) * distill
-        return Losses(sum(weighed, start=zero), task, distill)
+        total = self.task_loss_weight.at(progress) * task + self.distill_loss_weight.at(progress) * distill
+        if feature is None:
+            return Losses(total, task, distill, zero)
+        return Losses(total + self.feature_loss_weight * feature, task, distill, feature)
 
     def check(self, batch: DistillBatch) -> None:
         """Refuse unlabelled samples where labels are all there is to learn from (on the CPU, before a step).

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdcache.config.train import TrainConfig
 from kdcache.data.loader import DistillLoader
@@ -15,6 +15,7 @@ from kdcache.runtime.dist import World, all_sum
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import Progress
 from kdcache.train.ema import ModelEmaV3
+from kdcache.train.feature_learner import FeatureLearner
 from kdcache.train.journal import Journal
 from kdcache.train.metrics import Tally
 from kdcache.train.objective import Objective
@@ -22,9 +23,9 @@ from kdcache.train.optim import Optimizer, Scheduler
 from kdcache.train.plan import Position, RunPlan
 from kdcache.train.precision import LossScaler
 
-__all__ = ["TALLY_NAMES", "Session", "Totals", "bare"]
+__all__ = ["TALLY_NAMES", "Session", "Totals", "bare", "unwrapped"]
 
-TALLY_NAMES = ("loss", "task_loss", "distill_loss", "agreement")
+TALLY_NAMES = ("loss", "task_loss", "distill_loss", "feature_loss", "agreement")
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Session:
     """The parts of a run and its place in it.
 
     Attributes:
-        model: the student, inside DDP where there are several processes.
+        model: the student, or a ``FeatureLearner`` around it, inside DDP where there are several processes.
         forward: what training calls: ``model``, or a compiled one that shares its weights.
         ema: the running mean of the student's weights, if there is one.
         tally: means since the last log line, of this process.
@@ -60,7 +61,7 @@ class Session:
     objective: Objective
     loader: DistillLoader
     model: nn.Module
-    forward: Callable[[Tensor], Any]
+    forward: Callable[..., Any]
     ema: ModelEmaV3 | None
     preprocess: Preprocess
     optimizer: Optimizer
@@ -77,6 +78,12 @@ class Session:
     last_log: float = field(default_factory=time.monotonic)
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """Return the model itself where DDP wraps it."""
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return what is trained where DDP wraps it."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Return the student alone."""
+    model = unwrapped(model)
+    return model.network if isinstance(model, FeatureLearner) else model

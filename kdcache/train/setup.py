@@ -16,6 +16,7 @@ from kdcache.losses.targets import TeacherTargets
 from kdcache.runtime.dist import World
 from kdcache.store.reader import Cache
 from kdcache.students import Student, build_student
+from kdcache.train.feature_learner import FeatureLearner, build_learner
 from kdcache.train.mass import MassVerdict, judge, mean_kept_mass
 from kdcache.train.objective import Objective
 from kdcache.train.plan import RunPlan, plan_run
@@ -33,6 +34,7 @@ class Preparation:
     Attributes:
         config: with everything filled in that was left open.
         notices: what people should know before the run.
+        learner: the student with what compares its features, where there is a loss on them.
         kept_mass: share of the teacher's mass in the kept classes at the run's temperature, if it matters.
     """
 
@@ -40,6 +42,7 @@ class Preparation:
     loader: DistillLoader
     validation: Validation | None
     student: Student
+    learner: FeatureLearner | None
     objective: Objective
     plan: RunPlan
     notices: tuple[str, ...]
@@ -87,6 +90,7 @@ def prepare(
         batch_size=config.batch_size,
         teachers=teachers,
         with_targets=objective.needs_targets,
+        features=teachers if objective.feature_loss_weight else (),
         run_seed=config.seed,
         num_workers=config.workers,
         world=world.size,
@@ -115,6 +119,7 @@ def prepare(
         loader=loader,
         validation=open_validation(config, student, view_size=_view_size(cache), world=world),
         student=student,
+        learner=build_learner(config, cache, student, objective),
         objective=objective,
         plan=plan,
         notices=_notices(student, cache, objective, verdicts, plan),

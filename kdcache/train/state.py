@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from kdcache.runtime.dist import all_sum
+from kdcache.train.feature_learner import FeatureLearner
 from kdcache.train.plan import Position
 from kdcache.train.plateau import Plateau
-from kdcache.train.session import Session, Totals, bare
+from kdcache.train.session import Session, Totals, bare, unwrapped
 
 __all__ = ["restore", "snapshot"]
 
@@ -20,11 +21,13 @@ def snapshot(session: Session) -> dict[str, Any]:
     No scheduler but ``Plateau`` has a state of its own: the rates are a function of the step.
     """
     sums_N2 = all_sum(session.tally.sums_N2, session.world)
+    learner = unwrapped(session.model)
     totals, at = session.totals.of_all(session.world, session.device), session.position
     return {
         "position": [at.epoch, at.micro_batch, at.step],
         "committed": session.loader.snapshot,
         "model": bare(session.model).state_dict(),
+        "projectors": learner.losses.state_dict() if isinstance(learner, FeatureLearner) else None,
         "ema": None if session.ema is None else session.ema.module.state_dict(),
         "optimizer": session.optimizer.state_dict(),
         "plateau": session.scheduler.state_dict() if isinstance(session.scheduler, Plateau) else None,
@@ -40,6 +43,9 @@ def snapshot(session: Session) -> dict[str, Any]:
 def restore(session: Session, state: dict[str, Any]) -> None:
     """Go back to a snapshot, in every process."""
     bare(session.model).load_state_dict(state["model"])
+    learner = unwrapped(session.model)
+    if isinstance(learner, FeatureLearner):
+        learner.losses.load_state_dict(state["projectors"])
     if session.ema is not None:
         session.ema.module.load_state_dict(state["ema"])
     session.optimizer.load_state_dict(state["optimizer"])

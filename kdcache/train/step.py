@@ -65,9 +65,13 @@ def _forward(session: Session, cpu_batch: DistillBatch) -> tuple[Tensor, float]:
         images_B3HW = session.preprocess(batch.images_B3HW)
         if session.config.channels_last:
             images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
-        output = session.forward(images_B3HW)
+        if session.objective.feature_loss_weight:
+            features = [batch.features[name] for name in session.objective.teachers]
+            output, feature = session.forward(images_B3HW, features)
+        else:
+            output, feature = session.forward(images_B3HW), None
     progress = session.position.step / session.plan.steps
-    losses = session.objective(output, batch, progress=progress)
+    losses = session.objective(output, batch, feature=feature, progress=progress)
     value = losses.total.item()
     if not math.isfinite(value):
         raise KdcacheError(_not_finite(session, losses, cpu_batch))
@@ -84,6 +88,8 @@ def _count(
     if not session.objective.task_loss_weight.is_zero:
         num_labelled = (batch.labels_B >= 0).sum()
         tally.add("task_loss", losses.task.detach() * num_labelled, num_labelled)
+    if session.objective.feature_loss_weight:
+        tally.add("feature_loss", losses.feature.detach() * rows, rows)
     if session.objective.needs_targets:
         num_valid = _with_targets(batch).sum()
         tally.add("distill_loss", losses.distill.detach() * num_valid, num_valid)
@@ -116,7 +122,7 @@ def _not_finite(session: Session, losses: Losses, batch: DistillBatch) -> str:
     some = ", ".join(batch.keys[:8]) + (", ..." if len(batch.keys) > 8 else "")
     return (
         f"the loss of step {session.position.step} is {losses.total.item()} (task {losses.task.item():g}, "
-        f"distill {losses.distill.item():g}) and nothing was updated from it. Its batch (all of it in "
-        f"log.jsonl): {some}. Try a lower --lr, --clip-grad 1, or no --amp; --resume goes on from the last "
-        "checkpoint"
+        f"distill {losses.distill.item():g}, feature {losses.feature.item():g}) and nothing was updated from it. "
+        f"Its batch (all of it in log.jsonl): {some}. Try a lower --lr, --clip-grad 1, or no --amp; --resume "
+        "goes on from the last checkpoint"
     )

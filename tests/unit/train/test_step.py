@@ -17,10 +17,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_batch(tmp_path: P
     config = small_config(tmp_path, *small_cache(tmp_path))
     calls = []
 
-    def poisoned(self: Objective, output: torch.Tensor, batch: object, **_: float) -> Losses:
+    def poisoned(self: Objective, output: torch.Tensor, batch: object, **_: object) -> Losses:
         calls.append(batch)
         value = output.sum() * (float("nan") if len(calls) == 4 else 0.0)
-        return Losses(value, value, value)
+        return Losses(value, value, value, value)
 
     with (
         mock.patch.object(Objective, "__call__", poisoned),
