@@ -10,8 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import kdcache.models.rednet  # noqa: F401 - for its effect: timm then knows the RedNets
 from kdcache.errors import ConfigError
+from kdcache.models import rednet, shifted_patch  # noqa: F401 - for their effect: timm then knows them
 from kdcache.models.features import count_features
 from kdcache.models.preprocess import InputSpec, Preprocess, input_spec_of
 
