@@ -24,7 +24,7 @@ from kdcache.demo.recipe import BATCH
 from tests.benchmarks.quality_report import QualityReport
 from tests.benchmarks.quality_runs import Commands
 from tests.benchmarks.quality_teacher import CONVOLUTION, involution_teacher
-from tests.benchmarks.quality_ways import ENSEMBLE, VIEWS, WAYS, Benchmark, Scale
+from tests.benchmarks.quality_ways import ENSEMBLE, WAYS, Benchmark, Scale
 
 __all__ = ["FILES", "main", "measure"]
 
@@ -58,7 +58,7 @@ def measure(
     return QualityReport(
         steps=scale.steps,
         batch_size=BATCH,
-        views=VIEWS,
+        views=scale.views,
         test_images=scale.test_images,
         teachers=bench.teacher_accuracies(),
         teacher_training_cpu_seconds=training_seconds,
@@ -79,7 +79,7 @@ def main() -> None:
         )
     scale = Scale(
         **{name: getattr(options, name) for name in ("labels", "seeds", "samples", "images", "test_images")},
-        **{name: getattr(options, name) for name in ("teacher_epochs", "workers")},
+        **{name: getattr(options, name) for name in ("views", "teacher_epochs", "workers")},
         ways=_ways(parser, options.only),
     )
     if any(count > scale.images or count % 10 for count in scale.labels):
@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=Scale.seeds)
     parser.add_argument("--samples", type=int, default=Scale.samples, help="views of every run")
     parser.add_argument("--images", type=int, default=Scale.images, help="pictures that the teachers see")
+    parser.add_argument("--views", type=int, default=Scale.views, help="augmentation seeds of a picture")
     parser.add_argument("--test-images", type=int, default=Scale.test_images)
     parser.add_argument("--teacher-epochs", type=int, default=Scale.teacher_epochs)
     parser.add_argument("--workers", type=int, default=Scale.workers, help="loader processes of a run")

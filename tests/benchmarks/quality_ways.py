@@ -1,6 +1,8 @@
 """What the quality benchmark does: which ways to train there are, and the commands that each takes."""
 
+import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,9 @@ from tests.benchmarks.quality_report import MethodResult, SettingResult
 from tests.benchmarks.quality_runs import Commands, Job, Outcome
 from tests.benchmarks.quality_teacher import CONVOLUTION, INVOLUTION
 
-__all__ = ["ENSEMBLE", "VIEWS", "WAYS", "Benchmark", "Scale"]
+__all__ = ["ENSEMBLE", "WAYS", "Benchmark", "Scale"]
 
 SHARD = 1000
-VIEWS = 10
 ENSEMBLE = "ensemble"
 VIT = {"student": "vit_tiny_patch16_224"}
 DISTILLED_VIT = {"student": "deit_tiny_distilled_patch16_224"}
@@ -39,6 +40,7 @@ class Scale:
 
     Attributes:
         images: pictures of the training split that the teachers see; a label count is at most that.
+        views: augmentation seeds of each picture.
         workers: loader processes of a training, and reader processes of stage one.
     """
 
@@ -46,6 +48,7 @@ class Scale:
     seeds: int = 3
     samples: int = 75_000
     images: int = 10_000
+    views: int = 10
     test_images: int = 10_000
     teacher_epochs: int = 6
     workers: int = 1
@@ -79,6 +82,7 @@ class Benchmark:
 
     def pack(self) -> None:
         """Write the test pictures, and for each label count the training pictures with so many labels."""
+        self._claim()
         images_NHW, labels_N = read_split(self._data, "t10k")
         rows = balanced_rows(labels_N, self.scale.test_images)
         self._pack("test", images_NHW, labels_N.tolist(), rows)
@@ -88,6 +92,18 @@ class Benchmark:
             known = set(rows[:count])
             labels = [label if row in known else None for row, label in enumerate(labels_N.tolist())]
             self._pack(f"labels-{count}", images_NHW, labels, rows)
+
+    def _claim(self) -> None:
+        """Stop if the folder was begun with other pictures: what is kept there would be taken for these."""
+        pictures = {name: getattr(self.scale, name) for name in ("labels", "images", "test_images", "views")}
+        wanted = json.dumps(pictures | {"data": str(self._data.resolve())})
+        path = self._out / "pictures.json"
+        if path.exists() and (found := path.read_text(encoding="utf-8")) != wanted:
+            sys.exit(
+                f"{self._out} was begun with {found}, not with {wanted}: choose another folder with --out"
+            )
+        self._out.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted, encoding="utf-8")
 
     def _pack(self, name: str, images_NHW: Any, labels: Sequence[int | None], rows: Sequence[int]) -> None:
         folder = self._out / "data" / name
@@ -117,7 +133,7 @@ class Benchmark:
             "teachers": list(teachers),
             "combine": [{"how": "mean-prob", "name": ENSEMBLE}] if both else [],
             "policy": TEST_POLICY if name == "test" else TRAIN_POLICY,
-            "views": 1 if name == "test" else VIEWS,
+            "views": 1 if name == "test" else self.scale.views,
             "readers": self.scale.workers,
             "teacher_check": False,
         }

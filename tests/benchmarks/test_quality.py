@@ -14,7 +14,8 @@ from PIL import Image
 from kdcache.demo.recipe import TEST
 from tests.benchmarks import quality
 from tests.benchmarks.quality_report import MethodResult, QualityReport, SettingResult
-from tests.benchmarks.quality_ways import WAYS, Scale
+from tests.benchmarks.quality_runs import Commands
+from tests.benchmarks.quality_ways import WAYS, Benchmark, Scale
 
 
 def _idx_files(folder: Path) -> Path:
@@ -39,7 +40,7 @@ def _idx_files(folder: Path) -> Path:
 def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run the whole benchmark on 160 pictures, two steps a run, in this process."""
     folder = tmp_path_factory.mktemp("quality")
-    small = "--labels 80 --images 160 --test-images 40 --seeds 1 --samples 128 --teacher-epochs 2"
+    small = "--labels 80 --images 160 --test-images 40 --views 2 --seeds 1 --samples 128 --teacher-epochs 2"
     where = ["--data", str(_idx_files(folder / "idx")), "--out", str(folder / "out")]
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -95,6 +96,17 @@ def test_a_missing_data_set_is_answered_with_how_to_get_it(
     with pytest.raises(SystemExit):
         quality.main()
     assert "apt-get install dataset-fashion-mnist" in capsys.readouterr().err
+
+
+def test_a_folder_begun_with_other_pictures_is_refused(tmp_path: Path) -> None:
+    data = _idx_files(tmp_path / "idx")
+    commands = Commands(tmp_path, side_by_side=0, say=lambda _: None)
+    for images in (20, 20):
+        scale = Scale(labels=(10,), images=images, test_images=10)
+        Benchmark(scale, data=data, out=tmp_path / "out", commands=commands).pack()
+    scale = Scale(labels=(10,), images=30, test_images=10)
+    with pytest.raises(SystemExit, match="was begun with"):
+        Benchmark(scale, data=data, out=tmp_path / "out", commands=commands).pack()
 
 
 def _report(labels_only: tuple[float, ...], soft: tuple[float, ...]) -> QualityReport:
