@@ -60,7 +60,9 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--loss-sched", type=click.Choice(["linear", "cosine"]), help="How.  [default: linear]"),
     click.option("--feature-loss-weight", type=float, help="Weight of the distance to cached features."),
     click.option("--feature-loss", type=click.Choice(["cosine", "mse"]), help="[default: cosine]"),
-    click.option("--tail", type=click.Choice(["bucket", "uniform", "drop"]), help="[default: bucket; uniform for dkd]"),
+    click.option(
+        "--tail", type=click.Choice(["bucket", "uniform", "drop"]), help="[default: bucket; uniform for dkd]"
+    ),
     click.option("--force-temperature", is_flag=True, default=None, help="Override the mass guard."),
     click.option("--smoothing", type=float, help="Label smoothing.  [default: 0]"),
     click.option("--epochs", type=int, help="Length of the run.  [default: 300]"),

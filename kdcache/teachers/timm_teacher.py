@@ -6,9 +6,9 @@ from typing import Any
 import timm
 from torch import nn
 
-import kdcache.models.rednet  # noqa: F401 - for its effect: timm then knows the RedNets
 from kdcache.config.precompute import TeacherConfig
 from kdcache.errors import ConfigError, KdcacheError, TeacherError
+from kdcache.models import rednet, shifted_patch  # noqa: F401 - for their effect: timm then knows them
 from kdcache.teachers.weights import load_strictly, read_weights
 
 __all__ = ["timm_network"]
