@@ -1,6 +1,7 @@
 """The embedding of a teacher, cached beside its logits and read back joined."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,28 @@ def test_features_may_come_later_and_are_the_same(
 ) -> None:
     path = tmp_path / "later.zarr"
     precompute(config_for(path, shards, teachers=[teacher]), quiet=True)
-    wanted = {"model": "test_resnet", "name": "cnn", "features": True} | teacher
+    wanted = teacher | {"features": True}
     settings = {"shards": shards, "cache": str(path), "teachers": [wanted], "readers": 0, "device": "cpu"}
     report = precompute(extension_of(settings, where="test"), grow=True, quiet=True)
     assert (report.units, report.units_before) == (6, 6)
     assert data_objects(path) == data_objects(cache)
     assert open_cache(path).content_id() == open_cache(cache).content_id()
+
+
+def test_a_run_that_died_between_logits_and_features_goes_on(
+    tmp_path: Path, cache: Path, shards: list[str], teacher: dict[str, Any]
+) -> None:
+    path = shutil.copytree(cache, tmp_path / "c.zarr")
+    for left in (
+        "commits/cnn.features/1-0.json",
+        "teachers/cnn.features/targets/c/0/0/1",
+        "commits/index.json",
+    ):
+        (path / left).unlink()
+    config = config_for(path, shards, teachers=[teacher | {"features": True}], parallel_batches=2)
+    report = precompute(config, quiet=True)
+    assert (report.units, report.units_before) == (1, 11)
+    assert data_objects(path) == data_objects(cache)
 
 
 def test_a_later_run_without_features_leaves_them_alone(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kdcache.logits import TopKLogits, all_classes, top_k
 from kdcache.logits import order_keys as reference_keys
-from kdcache.precompute.cut import cut_all, cut_top_k, order_keys, top_k_ids
+from kdcache.precompute.cut import DeviceFeatures, cut_all, cut_top_k, order_keys, top_k_ids
 
 
 def _logits(seed: int, *, rows: int = 6, classes: int = 40, ties: bool = False) -> torch.Tensor:
@@ -84,3 +84,10 @@ def test_the_device_cuts_as_the_host_does() -> None:
     cut = cut_top_k(logits_BC.cuda(), 50).to_host().to_numpy()
     _assert_close(cut, top_k(logits_BC.numpy(), 50))
     _assert_close(cut_all(logits_BC.cuda()).to_host().to_numpy(), all_classes(logits_BC.numpy()))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_features_arrive_as_they_left(device: str) -> None:
+    features_BD = torch.randn(9, 16, generator=torch.Generator().manual_seed(0))
+    arrived = DeviceFeatures(features_BD.to(device)).to_host().to_numpy()
+    assert np.array_equal(arrived, features_BD.numpy())
