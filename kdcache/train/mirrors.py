@@ -1,6 +1,7 @@
 """Where the journal is mirrored: TensorBoard events, Weights & Biases."""
 
 import importlib
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ class TensorBoardMirror:
 class WandbMirror:
     """Numbers of the log as a run of Weights & Biases, which a resumed run goes on with.
 
-    W&B ignores what is sent again for steps that it has, so a resumed run repeats nothing.
+    W&B ignores what is sent again for steps that it has, so a resumed run repeats nothing there.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -77,7 +78,7 @@ class WandbMirror:
         if not path.exists():
             path.write_text(secrets.token_hex(4), encoding="utf-8")
         self._run = _module("wandb", "wandb").init(
-            project="kdcache",
+            project=os.environ.get("WANDB_PROJECT", "kdcache"),
             name=folder.name,
             dir=str(folder),
             id=path.read_text(encoding="utf-8"),
