@@ -221,8 +221,18 @@ def _turn(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> dict[str
         "teacher": (teacher + teacher_after) / 2,
         "run": run,
         "waits": waits,
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "megabytes": _resident_megabytes(),
     }
+
+
+def _resident_megabytes() -> float:
+    """Return what this process holds now; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+    return int(lines["VmRSS"].split()[0]) / 1024
 
 
 def main() -> None:
@@ -245,7 +255,7 @@ def main() -> None:
         print(
             f"render {turn['render']:.1f}, teacher {turn['teacher']:.1f}, bound {turn['bound']:.1f}, "
             f"run {turn['run']:.1f} views/s ({turn['ratio']:.3f} of it); waited for {waits}; "
-            f"peak memory {turn['megabytes']:,.0f} MB"
+            f"memory {turn['megabytes']:,.0f} MB, at most {turn['peak_megabytes']:,.0f} MB"
         )
     spread = f"{found['lower_quartile']:.3f} to {found['upper_quartile']:.3f}"
     print(f"{found['model']} on {found['device']}: {found['ratio']:.3f} of the bound ({spread}), goal {GOAL}")
