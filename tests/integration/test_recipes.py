@@ -12,7 +12,7 @@ import pytest
 from kdcache.store import open_cache
 from tests.support.source import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def _run(script: str, *words: object) -> dict[str, Any]:
