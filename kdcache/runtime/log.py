@@ -33,7 +33,10 @@ class JsonLines:
 
 
 class JsonLinesHandler(logging.Handler):
-    """Writes log records as JSON lines: time, level, logger, event, and everything given as ``extra``."""
+    """Writes log records as JSON lines: time, level, logger, event, and everything given as ``extra``.
+
+    Names that begin with an underscore are other libraries' private marks (Ray stamps every record) and stay out.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -41,7 +44,9 @@ class JsonLinesHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one record."""
-        facts = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        facts = {
+            name: value for name, value in vars(record).items() if name not in _STANDARD and name[0] != "_"
+        }
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         self._lines.write(
             time=f"{stamp}.{int(record.msecs):03d}Z",

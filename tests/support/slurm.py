@@ -113,7 +113,8 @@ class PrivateSlurm:
         def have_started() -> bool:
             waiting = [number for number, state in self.states(array).items() if state == "PENDING"]
             for number in waiting:
-                self.command("scontrol", "update", f"JobId={array}_{number}", "StartTime=now")
+                with contextlib.suppress(AssertionError):  # it has started by itself meanwhile
+                    self.command("scontrol", "update", f"JobId={array}_{number}", "StartTime=now")
             return not waiting
 
         wait_until(have_started, what="the queued tasks to start")
