@@ -12,7 +12,7 @@ JOBS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test packages unit lint types floors wheel bench soak clean
+.PHONY: help demo test cover packages unit lint types floors wheel bench soak clean
 
 help:  ## say what each verb does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,7 +27,10 @@ demo: $(STAMP)  ## run both stages for real on a small built-in data set (OUT=de
 	@$(BIN)/kdcache demo --out $(OUT)
 
 test: lint types floors packages  ## everything that a change must pass
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --cov --cov-report=term -m "not gpu and not soak"
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not gpu and not soak"
+
+cover: $(STAMP)  ## the same tests, and what part of the library they run (a quarter slower)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not gpu and not soak" --cov --cov-report=term
 
 packages: $(STAMP)  ## Debian packages that some tests need, where they can be installed
 	@tests/support/debian-packages.sh

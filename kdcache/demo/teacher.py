@@ -31,9 +31,18 @@ class FashionCNN(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(96 * 9, 128), nn.ReLU(), nn.Linear(128, 10))
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Return logits (B, 10); the pictures are grey, so one of the three equal channels is enough."""
-        logits_BC: Tensor = self.head(self.features(images_B3HW[:, :1]))
-        return logits_BC
+        """Return logits (B, 10)."""
+        return self.forward_head(self.forward_features(images_B3HW))
+
+    def forward_features(self, images_B3HW: Tensor) -> Tensor:
+        """Return maps (B, 96, 3, 3); the pictures are grey, so one of the three equal channels is enough."""
+        maps_BDHW: Tensor = self.features(images_B3HW[:, :1])
+        return maps_BDHW
+
+    def forward_head(self, maps_BDHW: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (B, 10) of the maps, or the 128 features that they are made from."""
+        out_BC: Tensor = self.head[:3](maps_BDHW) if pre_logits else self.head(maps_BDHW)
+        return out_BC
 
 
 def _conv(channels_in: int, channels_out: int, *, kernel: int) -> tuple[nn.Module, ...]:

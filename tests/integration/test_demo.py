@@ -1,27 +1,40 @@
 """The demo in its smallest form: every command runs for real, only the gain is left to ``make demo``."""
 
 import json
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.processes import launch
+
+
+@dataclass
+class Demo:
+    """What a demo left."""
+
+    out: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """Run the demo with one view per picture, one epoch and one seed."""
     out = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "kdcache_cli.main", "demo", "--out", str(out), "--json"]
-    small = ["--views", "1", "--epochs", "1", "--seeds", "1"]
-    return out, subprocess.run([*command, *small], capture_output=True, text=True, check=False)
+    process = launch(
+        ["kdcache", "demo", "--out", str(out), "--json", *["--views", "1", "--epochs", "1", "--seeds", "1"]]
+    )
+    stdout, stderr = process.communicate()
+    return Demo(out, process.wait(), stdout, stderr)
 
 
 @pytest.fixture(scope="module")
-def facts(tiny: tuple[Path, subprocess.CompletedProcess[str]]) -> dict[str, Any]:
+def facts(tiny: Demo) -> dict[str, Any]:
     """Return the report, which is JSON on stdout."""
-    facts: dict[str, Any] = json.loads(tiny[1].stdout)
+    facts: dict[str, Any] = json.loads(tiny.stdout)
     return facts
 
 
@@ -29,10 +42,8 @@ def _kept(facts: dict[str, Any], words: str) -> bool:
     return next(bool(entry["kept"]) for entry in facts["promises"] if words in entry["promise"])
 
 
-def test_demo_fails_if_and_only_if_a_promise_is_broken(
-    tiny: tuple[Path, subprocess.CompletedProcess[str]], facts: dict[str, Any]
-) -> None:
-    assert tiny[1].returncode == (0 if facts["kept"] else 1), tiny[1].stderr
+def test_demo_fails_if_and_only_if_a_promise_is_broken(tiny: Demo, facts: dict[str, Any]) -> None:
+    assert tiny.returncode == (0 if facts["kept"] else 1), tiny.stderr
 
 
 @pytest.mark.parametrize("words", ["matches its record", "pixels", "no teacher"])
@@ -48,12 +59,10 @@ def test_a_view_of_ten_classes_costs_less_than_forty_bytes(facts: dict[str, Any]
     assert 5.0 < facts["bytes_per_view"] < 40.0
 
 
-def test_every_command_that_ran_is_shown(tiny: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_every_command_that_ran_is_shown(tiny: Demo) -> None:
     for name in ("precompute", "info", "verify", "train"):
-        assert f"$ kdcache {name} " in tiny[1].stderr
+        assert f"$ kdcache {name} " in tiny.stderr
 
 
-def test_the_report_is_kept_in_the_folder(
-    tiny: tuple[Path, subprocess.CompletedProcess[str]], facts: dict[str, Any]
-) -> None:
-    assert json.loads((tiny[0] / "report.json").read_text()) == facts
+def test_the_report_is_kept_in_the_folder(tiny: Demo, facts: dict[str, Any]) -> None:
+    assert json.loads((tiny.out / "report.json").read_text()) == facts

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from kdcache.store import open_cache
 from kdcache.store.verify import verify
 from tests.support.full_disk import small_disk
 from tests.support.precompute_runs import invoke, start, words
+from tests.support.processes import Process
 from tests.support.shards import write_shard, write_shards
 from tests.support.sick_disk import SickDisk
 
@@ -140,18 +140,14 @@ def test_a_disk_that_turns_read_only_under_a_run_with_workers_ends_it(job: Job, 
         verify(cache)
 
 
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def _wait_for(condition: Callable[[], bool], process: Process) -> None:
     deadline = time.monotonic() + 120
     while not condition() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def test_a_limit_on_the_size_of_files_is_named(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):  # its file would be too large, too
-        monkeypatch.delenv(name, raising=False)
+def test_a_limit_on_the_size_of_files_is_named(job: Job, tmp_path: Path) -> None:
     cache = tmp_path / "c.zarr"
     process = start(words(cache, job.shards, "-q"), PYTHONDONTWRITEBYTECODE="1")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))

@@ -19,9 +19,9 @@ from kdcache.store.verify import verify
 from tests.support.kill_ledger import KillLedger
 from tests.support.kill_steps import KINDS, LOCAL_PHASES, REMOTE_PHASES
 from tests.support.precompute_runs import config_for, data_objects, words
+from tests.support.processes import Process, launch
 from tests.support.s3 import SERVERS, S3Server
 from tests.support.shards import write_shards
-from tests.support.zygote import Child, Zygote
 
 SLOW = "tests.support.teachers:slow_cnn"
 KEYS = "--teacher", SLOW, "--parallel-batches", "2"
@@ -64,12 +64,6 @@ class Place:
         return open_cache(cache).content_id(), data_objects(cache)
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as running:
-        yield running
-
-
 @pytest.fixture(params=["disk", pytest.param("moto", marks=pytest.mark.soak), "seaweedfs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Give six blocks of eight rows, on a disk or before a server."""
@@ -91,12 +85,12 @@ def _environment(place: Place, sleep: float) -> dict[str, str]:
 
 
 def _arguments(place: Place, url: str, views: int) -> list[str]:
-    return words(url, place.shards, *KEYS, "--views", str(views), "--quiet")
+    return ["kdcache", *words(url, place.shards, *KEYS, "--views", str(views), "--quiet")]
 
 
-def _finish(zygote: Zygote, place: Place, url: str, views: int, ledger: KillLedger) -> None:
+def _finish(place: Place, url: str, views: int, ledger: KillLedger) -> None:
     log = place.folder / "last.log"
-    child = zygote.start(_arguments(place, url, views), log, **_environment(place, 0.0))
+    child = launch(_arguments(place, url, views), log=log, environment=_environment(place, 0.0))
     assert child.wait() == 0, log.read_text()
     content_id, data = place.undisturbed(views)
     assert open_cache(url).content_id() == content_id
@@ -107,7 +101,7 @@ def _finish(zygote: Zygote, place: Place, url: str, views: int, ledger: KillLedg
 
 @pytest.mark.slow
 def test_a_kill_at_every_named_step_costs_one_unit_at_most(
-    zygote: Zygote, place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledgers = []
     for phase in place.phases:
@@ -116,12 +110,14 @@ def test_a_kill_at_every_named_step_costs_one_unit_at_most(
             # In the order of writing, so that each run comes to its step; the second block is one in the middle.
             step = (phase, kind, 2 if kind in {"array metadata", "samples/key"} else 1)
             log = place.folder / "log"
-            child = zygote.start(_arguments(place, ledger.url, 8), log, step=step, **_environment(place, 0.0))
+            child = launch(
+                _arguments(place, ledger.url, 8), log=log, step=step, environment=_environment(place, 0.0)
+            )
             assert child.wait() == -9, f"{step}: {log.read_text()}"
             ledger.note_kill()
             assert (ledger.lost, ledger.torn) == (0, 0), step
         assert ledger.most_redone <= 1
-        _finish(zygote, place, ledger.url, 8, ledger)
+        _finish(place, ledger.url, 8, ledger)
         ledgers.append(ledger)
     with capsys.disabled():
         steps = f"{len(KINDS)} kinds of objects x {len(place.phases)} phases"
@@ -133,20 +129,20 @@ def test_a_kill_at_every_named_step_costs_one_unit_at_most(
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills", "views"), [SHORT, LONG])
 def test_kills_at_random_moments_cost_one_unit_each_at_most(
-    zygote: Zygote, place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
+    place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, rng = place.url("random"), random.Random(20261121)
     ledger = KillLedger(url)
     log = place.folder / "log"
     while ledger.kills < kills:
-        child = zygote.start(_arguments(place, url, views), log, **_environment(place, 0.05))
+        child = launch(_arguments(place, url, views), log=log, environment=_environment(place, 0.05))
         time.sleep(0.3 + rng.random() * 0.6)
-        child.kill()
+        child.kill_group()
         status = child.wait()
         assert status == -9, f"it ended with {status} before it was killed: {log.read_text()[-1000:]}"
         ledger.note_kill()
     assert ledger.most_redone <= 1
-    _finish(zygote, place, url, views, ledger)
+    _finish(place, url, views, ledger)
     with capsys.disabled():
         print(f"\n{url}: one worker; {ledger.summary()}")  # noqa: T201
 
@@ -158,23 +154,20 @@ def test_three_workers_that_are_killed_together_lose_one_unit_each_at_most(
 ) -> None:
     url, rng = place.url("three"), random.Random(20261122)
     ledger = KillLedger(url)
-    with Zygote() as one, Zygote() as two, Zygote() as three:
-        while ledger.kills < kills:
-            children: list[Child] = []
-            for rank, zygote in enumerate((one, two, three)):
-                log = place.folder / f"log-{rank}"
-                environment = _environment(place, 0.2) | {"RANK": str(rank), "WORLD_SIZE": "3"}
-                children.append(zygote.start(_arguments(place, url, views), log, **environment))
-            time.sleep(0.5 + rng.random())
-            for child in children:
-                child.kill()
-            for child in children:
-                status = child.wait()
-                assert status == -9, (
-                    f"it ended with {status} before it was killed: {child.log.read_text()[-1000:]}"
-                )
-            ledger.note_kill()
-        assert ledger.most_redone <= 3
-        _finish(one, place, url, views, ledger)
+    while ledger.kills < kills:
+        children: list[Process] = []
+        for rank in range(3):
+            environment = _environment(place, 0.2) | {"RANK": str(rank), "WORLD_SIZE": "3"}
+            log = place.folder / f"log-{rank}"
+            children.append(launch(_arguments(place, url, views), log=log, environment=environment))
+        time.sleep(0.5 + rng.random())
+        for child in children:
+            child.kill_group()
+        for rank, child in enumerate(children):
+            status, log = child.wait(), place.folder / f"log-{rank}"
+            assert status == -9, f"it ended with {status} before it was killed: {log.read_text()[-1000:]}"
+        ledger.note_kill()
+    assert ledger.most_redone <= 3
+    _finish(place, url, views, ledger)
     with capsys.disabled():
         print(f"\n{url}: three workers, all killed at once; {ledger.summary()}")  # noqa: T201

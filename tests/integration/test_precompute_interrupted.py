@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from kdcache.precompute import precompute
 from kdcache.store import open_cache
 from kdcache.store.verify import verify
 from tests.support.precompute_runs import config_for, data_objects, start, words
+from tests.support.processes import Process
 from tests.support.shards import write_shards
 
 SLOW = "tests.support.teachers:slow_cnn"
@@ -45,17 +45,17 @@ def _count(cache: Path) -> int:
     return len(list((cache / "commits" / "slow_cnn").glob("*.json")))
 
 
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def _wait_for(condition: Callable[[], bool], process: Process) -> None:
     deadline = time.monotonic() + 120
     while not condition() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def _signalled(process: subprocess.Popen[str], send: Callable[[], None]) -> tuple[int, str]:
+def _signalled(process: Process, send: Callable[[], None]) -> tuple[int, str]:
     send()
     _, stderr = process.communicate(timeout=60)
-    return process.returncode, stderr
+    return process.wait(), stderr
 
 
 @pytest.mark.slow

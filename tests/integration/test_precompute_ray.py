@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from kdcache.precompute import precompute
 from kdcache.store import open_cache
 from kdcache.store.verify import verify
 from tests.support.precompute_runs import config_for, data_objects, grey_shard, start, words
+from tests.support.processes import Process
 from tests.support.shards import write_shards
 
 SLOW = "tests.support.teachers:slow_cnn"
@@ -74,7 +74,7 @@ def _count(cache: Path) -> int:
     return len(list((cache / "commits").glob("*cnn/*.json")))
 
 
-def _wait_for_units(cache: Path, count: int, process: subprocess.Popen[str]) -> None:
+def _wait_for_units(cache: Path, count: int, process: Process) -> None:
     deadline = time.monotonic() + 120
     while _count(cache) < count:
         assert process.poll() is None, process.communicate()[1]

@@ -22,6 +22,10 @@ from tests.support.shards import write_shards
 SLOW = "tests.support.teachers:slow_cnn"
 
 
+# What the network does is the proxy's doing: one kind of server behind it is enough.
+SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+
+
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as running:
@@ -110,6 +114,7 @@ def test_a_network_that_fails_every_third_request_loses_nothing(
     verify(f"s3://caches/{prefix}")
 
 
+@SEAWEEDFS_ALONE
 @pytest.mark.parametrize("fault", ["down", "silent"])
 def test_a_server_that_fails_for_good_is_a_clear_error_and_the_run_can_go_on(
     shards: list[str], server: S3Server, prefix: str, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +143,7 @@ def test_a_server_that_fails_for_good_is_a_clear_error_and_the_run_can_go_on(
     verify(f"s3://caches/{prefix}")
 
 
+@SEAWEEDFS_ALONE
 def test_a_signal_is_heard_while_the_server_says_nothing(
     shards: list[str], server: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

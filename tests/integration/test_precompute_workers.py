@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from kdcache.precompute import precompute
 from kdcache.store import open_cache
 from kdcache.store.verify import verify
 from tests.support.precompute_runs import config_for, data_objects, start, words
+from tests.support.processes import Process
 from tests.support.shards import write_shards
 
 SLOW = "tests.support.teachers:slow_cnn"
@@ -29,7 +29,7 @@ def shards(tmp_path: Path) -> list[str]:
     return write_shards(tmp_path / "shards", [24, 22])
 
 
-def _children(process: subprocess.Popen[str]) -> list[int]:
+def _children(process: Process) -> list[int]:
     listing = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8")
     names = {int(pid): Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8") for pid in listing.split()}
     return [pid for pid, command in names.items() if "spawn_main" in command]
@@ -39,7 +39,7 @@ def _count(cache: Path) -> int:
     return len(list((cache / "commits").glob("*cnn/*.json")))
 
 
-def _wait_for_units(cache: Path, count: int, process: subprocess.Popen[str]) -> None:
+def _wait_for_units(cache: Path, count: int, process: Process) -> None:
     deadline = time.monotonic() + 120
     while _count(cache) < count:
         assert process.poll() is None, process.communicate()[1]

@@ -1,14 +1,13 @@
 """The recipe for small data in its smallest form: both students train from one cache of the CNN."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.processes import launch, run
 from tests.support.source import ROOT
 
 PAGE = ROOT / "docs" / "recipes" / "small-data.md"
@@ -23,28 +22,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(out: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script with one view per picture, one epoch and one seed."""
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--out",
-        str(out),
-        "--views",
-        "1",
-        "--epochs",
-        "1",
-        "--seeds",
-        "1",
-    ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def done(out: Path) -> tuple[str, str]:
+    """Run the script with one view per picture, one epoch and one seed; return (stdout, stderr)."""
+    return run([str(SCRIPT), "--out", str(out), *["--views", "1", "--epochs", "1", "--seeds", "1"]])
 
 
 @pytest.fixture(scope="module")
-def facts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def facts(done: tuple[str, str]) -> dict[str, Any]:
     """Return the last line of stdout."""
-    assert done.returncode == 0, done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    facts: dict[str, Any] = json.loads(done[0].splitlines()[-1])
     return facts
 
 
@@ -71,13 +57,13 @@ def test_the_students_differ_in_their_name_alone(out: Path, facts: dict[str, Any
     assert sorted(key for key in plain if plain[key] != shifted[key]) == ["out", "student"]
 
 
-def test_every_command_is_shown(done: subprocess.CompletedProcess[str]) -> None:
-    assert done.stderr.count("$ kdcache precompute ") == 1
-    assert done.stderr.count("$ kdcache train ") == 2
+def test_every_command_is_shown(done: tuple[str, str]) -> None:
+    assert done[1].count("$ kdcache precompute ") == 1
+    assert done[1].count("$ kdcache train ") == 2
 
 
 def test_a_folder_that_is_there_is_left_alone(out: Path, facts: dict[str, Any]) -> None:
-    command = [sys.executable, str(SCRIPT), "--out", str(out)]
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    again = launch([str(SCRIPT), "--out", str(out)])
+    _, stderr = again.communicate()
     assert again.returncode == 2
-    assert f"{out} is there already" in again.stderr
+    assert f"{out} is there already" in stderr

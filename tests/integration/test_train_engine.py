@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from kdcache.students import build_student
 from kdcache.train import train
 from kdcache.train.checkpoint import Checkpoints
 from kdcache.train.journal import Journal
+from tests.support.processes import launch_ranks
 from tests.support.stopping import Death, dying_after, train_with_deaths
 from tests.support.training import TINY_VIT, losses_of, small_cache, small_config, train_lines
 
@@ -257,11 +256,10 @@ def test_two_processes_agree_on_mean_plateau_and_best_states(made: Made, tmp_pat
     two = small_config(tmp_path, *made, out=str(tmp_path / "two"), **settings)
     train(one)
     (tmp_path / "two.yaml").write_text(two.to_yaml())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--local-addr", "127.0.0.1"]  # a machine without a name server hangs on its own name
-    command += ["-m", "kdcache_cli.main", "train", "--config", str(tmp_path / "two.yaml")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    processes = launch_ranks(["kdcache", "train", "--config", str(tmp_path / "two.yaml")], world=2)
+    for process in processes:
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
     for name in ("loss", "ema_loss"):
         figures = [[line[name] for line in Journal(Path(run.out)).read("eval")] for run in (one, two)]
         assert figures[1] == pytest.approx(figures[0], abs=1e-4)

@@ -1,10 +1,7 @@
 """A run that is killed and resumed is the run that was never stopped; workers change nothing but speed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ from safetensors.torch import load_file
 from kdcache.data.loader import distill_loader
 from kdcache.errors import CheckpointError, ConfigError
 from kdcache.train import train
+from tests.support.processes import launch, run
 from tests.support.training import losses_of, small_cache, small_config, train_lines
 
 STEPS = 120
@@ -35,7 +33,7 @@ class Made:
         """Return the command that trains into ``out``."""
         config = small_config(self.folder, self.shards, self.cache, out=str(out), **SETTINGS)
         (self.folder / "run.yaml").write_text(config.to_yaml())
-        return [sys.executable, "-m", "kdcache_cli.main", "train", "--config", str(self.folder / "run.yaml")]
+        return ["kdcache", "train", "--config", str(self.folder / "run.yaml")]
 
 
 SETTINGS: dict[str, Any] = {
@@ -68,25 +66,24 @@ def _logged_steps(out: Path) -> int:
         return 0
 
 
-def _stop_at(
-    command: list[str], out: Path, step: int, number: signal.Signals
-) -> subprocess.CompletedProcess[str]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while _logged_steps(out) < step and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+def _stop_at(command: list[str], out: Path, step: int, number: signal.Signals) -> tuple[int, str]:
+    """Return (exit status, stderr)."""
+    process = launch(command)
+    while _logged_steps(out) < step and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    return process.wait(), stderr
 
 
 def test_kill_and_resume_give_the_losses_and_weights_of_an_undisturbed_run(
     made: Made, tmp_path: Path
 ) -> None:
     out, command = tmp_path / "run", made.flags(tmp_path / "run")
-    assert _stop_at(command, out, 20, signal.SIGKILL).returncode == -signal.SIGKILL
-    assert _stop_at([*command, "--resume"], out, 60, signal.SIGKILL).returncode == -signal.SIGKILL
+    assert _stop_at(command, out, 20, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert _stop_at([*command, "--resume"], out, 60, signal.SIGKILL)[0] == -signal.SIGKILL
     assert _logged_steps(out) < STEPS
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    run([*command, "--resume"])
     assert train_lines(out) == train_lines(made.calm)
     assert _same_weights(out, made.calm)
 
@@ -96,14 +93,12 @@ def test_a_signal_saves_exits_with_5_and_says_how_to_go_on(
     made: Made, tmp_path: Path, number: signal.Signals
 ) -> None:
     out, command = tmp_path / "run", made.flags(tmp_path / "run")
-    stopped = _stop_at(command, out, 10, number)
-    assert stopped.returncode == 5, stopped.stderr
+    code, stderr = _stop_at(command, out, 10, number)
+    assert code == 5, stderr
     saved = json.loads((out / "checkpoint.json").read_text())["step"]
-    assert (
-        f"stopped by {number.name}: the state after step {saved} of 120 is saved in {out}" in stopped.stderr
-    )
-    assert "add --resume to the same command to go on" in stopped.stderr
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert f"stopped by {number.name}: the state after step {saved} of 120 is saved in {out}" in stderr
+    assert "add --resume to the same command to go on" in stderr
+    run([*command, "--resume"])
     assert train_lines(out) == train_lines(made.calm)
     assert _same_weights(out, made.calm)
 
@@ -185,16 +180,8 @@ def test_a_damaged_checkpoint_is_refused_with_exit_code_3(made: Made, tmp_path: 
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
     (tmp_path / "run.yaml").write_text(config.to_yaml())
-    command = [
-        sys.executable,
-        "-m",
-        "kdcache_cli.main",
-        "train",
-        "--config",
-        str(tmp_path / "run.yaml"),
-        "--resume",
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-    assert result.returncode == 3
-    assert "error KD400" in result.stderr
-    assert "is damaged: its sha256 is" in result.stderr
+    process = launch(["kdcache", "train", "--config", str(tmp_path / "run.yaml"), "--resume"])
+    _, stderr = process.communicate()
+    assert process.returncode == 3
+    assert "error KD400" in stderr
+    assert "is damaged: its sha256 is" in stderr

@@ -1,9 +1,6 @@
 """Runs of stage one on small real shards, as a library call and as a command."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ from click.testing import CliRunner, Result
 from kdcache.config.precompute import PrecomputeConfig
 from kdcache.store import open_cache
 from kdcache_cli.main import kdcache
+from tests.support.processes import Process, launch
 from tests.support.shards import png_bytes, write_shard
-from tests.support.source import ROOT
 
-__all__ = ["TINY", "command", "config_for", "data_objects", "grey_shard", "invoke", "start", "words"]
+__all__ = ["TINY", "config_for", "data_objects", "grey_shard", "invoke", "start", "words"]
 
 TINY = "tests.support.teachers:tiny_cnn"
 
@@ -55,22 +52,9 @@ def invoke(arguments: Sequence[str]) -> Result:
     return CliRunner().invoke(kdcache, list(arguments))
 
 
-def command(arguments: Sequence[str]) -> list[str]:
-    """Return the command line that runs a command in another process."""
-    return [sys.executable, "-m", "kdcache_cli.main", *arguments]
-
-
-def start(arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+def start(arguments: Sequence[str], **environment: str) -> Process:
     """Run a command in another process, with a session of its own."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
-    return subprocess.Popen(
-        command(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": paths} | environment,
-        start_new_session=True,
-    )
+    return launch(["kdcache", *arguments], environment=environment)
 
 
 def data_objects(cache: Path) -> dict[str, bytes]:
