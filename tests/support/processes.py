@@ -32,6 +32,7 @@ __all__ = ["Process", "launch", "launch_ranks", "run", "run_facts"]
 
 _PIPE_BYTES: Final = 1 << 20  # nobody reads a pipe before its process has ended
 _ORDER_BYTES: Final = 1 << 17
+_COMMAND: Final = "kdcache_cli.main"
 _SOCKET: Final = "KDCACHE_TEST_PROCESSES"
 
 
@@ -260,7 +261,7 @@ def _run(
         Shell.run = _forked_shell(Shell.run)  # type: ignore[method-assign]
         sys.argv = words
         if words[0] == "kdcache":
-            runpy.run_module("kdcache_cli.main", run_name="__main__", alter_sys=True)
+            runpy.run_module(_COMMAND, run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(words[0], run_name="__main__")
         code = 0
@@ -280,9 +281,9 @@ def _run(
 def _forked_shell(run_fresh: Callable[..., str]) -> Callable[..., str]:
     """Let what the demo and the recipes type be forked, too, but for what must import nothing of a teacher."""
 
-    def forked(shell: Shell, *words: str, label: str | None = None, **module: str) -> str:
-        if module:
-            return run_fresh(shell, *words, label=label, **module)
+    def forked(shell: Shell, *words: str, module: str = _COMMAND, label: str | None = None) -> str:
+        if module != _COMMAND:
+            return run_fresh(shell, *words, module=module, label=label)
         shell.say(f"$ kdcache {shlex.join(words)}")
         return run(["kdcache", *words], folder=Path.cwd())[0]
 
