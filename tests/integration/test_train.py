@@ -17,8 +17,9 @@ from kdcache.data.evaluation import eval_loader
 from kdcache.models.preprocess import InputSpec, Preprocess
 from kdcache.train import train
 from kdcache_cli.main import kdcache
-from tests.support.shards import write_shard
-from tests.support.training import TINY_VIT, losses_of, small_cache, small_config, train_lines
+from tests.support.real_cache import make_real_cache
+from tests.support.shards import write_shard, write_shards
+from tests.support.training import POLICY, TINY_VIT, losses_of, small_cache, small_config, train_lines
 
 FLAGS = [
     "--student",
@@ -226,11 +227,16 @@ def test_training_needs_no_teacher(made: tuple[list[str], Path], tmp_path: Path)
     assert (facts["teacher_calls"], facts["teacher_modules"]) == (0, [])
 
 
-def test_two_processes_share_a_run(made: tuple[list[str], Path], tmp_path: Path) -> None:
-    """Each takes every second micro-batch; an accumulated step of one process is the same step."""
-    settings: dict[str, Any] = {"batch_size": 4, "steps": 6, "seed": 5, "val": made[0]}
+def test_two_processes_share_a_run(tmp_path: Path) -> None:
+    """Each takes every second micro-batch; an accumulated step of one process is the same step.
+
+    The shards are uneven, and fewer than the loader workers of both processes together.
+    """
+    shards = write_shards(tmp_path / "data", [30, 7, 3])
+    made = shards, make_real_cache(tmp_path / "cache.zarr", shards, policy=POLICY)
+    settings: dict[str, Any] = {"batch_size": 4, "steps": 12, "seed": 5, "val": shards, "lr": 3e-3}
     one = small_config(tmp_path, *made, out=str(tmp_path / "one"), grad_accum_steps=2, **settings)
-    two = small_config(tmp_path, *made, out=str(tmp_path / "two"), **settings)
+    two = small_config(tmp_path, *made, out=str(tmp_path / "two"), workers=2, **settings)
     first = train(one)
     (tmp_path / "two.yaml").write_text(two.to_yaml())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -240,7 +246,9 @@ def test_two_processes_share_a_run(made: tuple[list[str], Path], tmp_path: Path)
     assert result.returncode == 0, result.stderr
     second = json.loads(result.stdout)
     assert losses_of(two.out) == pytest.approx(losses_of(one.out), abs=1e-5)
-    assert (second["samples"], second["evaluation"]["samples"]) == (first.samples, 48)
+    assert len(losses_of(two.out)) == second["steps"] == 12
+    assert (second["samples"], second["evaluation"]["samples"]) == (first.samples, 40)
     assert first.evaluation is not None
+    assert second["evaluation"]["top1"] == first.evaluation.top1
     assert second["evaluation"]["loss"] == pytest.approx(first.evaluation.loss, abs=1e-4)
     assert second["evaluation"]["ece"] == pytest.approx(first.evaluation.ece, abs=1e-4)
