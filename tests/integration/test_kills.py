@@ -64,7 +64,7 @@ class Place:
         return open_cache(cache).content_id(), data_objects(cache)
 
 
-@pytest.fixture(params=["disk", pytest.param("moto", marks=pytest.mark.soak), "seaweedfs"])
+@pytest.fixture(params=["disk", "seaweedfs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Give six blocks of eight rows, on a disk or before a server."""
     monkeypatch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
@@ -100,6 +100,9 @@ def _finish(place: Place, url: str, views: int, ledger: KillLedger) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "place", ["disk", pytest.param("moto", marks=pytest.mark.soak), "seaweedfs"], indirect=True
+)
 def test_a_kill_at_every_named_step_costs_one_unit_at_most(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
