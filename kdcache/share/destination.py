@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kdcache.digest import sha256_hex
 from kdcache.errors import ManifestMismatchError, StoreError
 from kdcache.share.plan import CopyPlan, Work, compare, plan_copy
 from kdcache.share.pool import in_parallel
@@ -32,7 +33,7 @@ def survey(objects: ObjectStore, plan: CopyPlan, *, jobs: int) -> tuple[CopyPlan
         StoreError: something that is no cache is there.
         CorruptChunkError: the cache there is damaged.
     """
-    sizes = _sizes(objects)
+    sizes = {entry.path: entry.size for entry in objects.list("")}
     if ROOT_PATH in sizes:
         there = read_source(objects, jobs=jobs)
         _demand_equal(there, plan)
@@ -62,15 +63,6 @@ def refuse_wrong(objects: ObjectStore, paths: tuple[str, ...]) -> None:
         )
 
 
-def _sizes(objects: ObjectStore) -> dict[str, int]:
-    try:
-        return {entry.path: entry.size for entry in objects.list("")}
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"cannot list {objects.url}: there is no such place; make the bucket first"
-        ) from error
-
-
 def _demand_equal(there: Source, plan: CopyPlan) -> None:
     if there.content_id == plan.content_id:
         return
@@ -98,7 +90,10 @@ def _refuse_strangers(objects: ObjectStore, plan: CopyPlan, sizes: Mapping[str, 
 
 
 def _read_sums(objects: ObjectStore, sizes: Mapping[str, int]) -> dict[str, str]:
-    return parse_sums(read_limited(objects, SUMS_PATH, limit=INDEX_LIMIT)) if SUMS_PATH in sizes else {}
+    if SUMS_PATH not in sizes:
+        return {}
+    data = read_limited(objects, SUMS_PATH, limit=INDEX_LIMIT)
+    return parse_sums(data) | {SUMS_PATH: sha256_hex(data)}
 
 
 def _equal_records(
