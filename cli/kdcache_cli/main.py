@@ -26,6 +26,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
+        "push": ("kdcache_cli.push", "Publish a cache: copy it, checked, the manifest last."),
+        "pull": ("kdcache_cli.pull", "Fetch a cache, or some of its seeds, teachers or shards."),
         "gc": ("kdcache_cli.gc", "List and remove what killed runs left behind."),
         "demo": ("kdcache_cli.demo", "Run both stages on a small built-in data set."),
     }

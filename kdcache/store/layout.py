@@ -17,6 +17,7 @@ __all__ = [
     "LABEL_FILL",
     "ROOT_PATH",
     "SAMPLES",
+    "SUMS_PATH",
     "THUMBNAIL_ROWS",
     "VIEWS",
     "Block",
@@ -32,6 +33,7 @@ __all__ = [
 
 ROOT_PATH = "zarr.json"
 INDEX_PATH = "commits/index.json"
+SUMS_PATH = "SHA256SUMS"
 LABEL_FILL = -(2**31)
 THUMBNAIL_ROWS = 8
 

@@ -5,7 +5,7 @@ Two caches with equal identities and equal data objects are the same cache, whoe
 
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kdcache.config.base import Settings
 from kdcache.config.views import ViewPolicy
@@ -139,7 +139,9 @@ class About(Settings):
         teachers: by teacher, facts such as source, batch size, threads and ``kept_mass``, the pilot's mean
             kept mass as {K: {T: mass}}.
         decoder: how images were decoded.
-        parent: the content id of the cache that this one grew from.
+        parent: the content id of the cache that this one was taken from.
+        selection: which part of the parent this is: numbers of ``seeds`` and ``shards``, names of ``teachers``;
+            what it leaves out was taken whole. None when it is not a part.
     """
 
     # A later release may add facts without a new format.
@@ -153,6 +155,15 @@ class About(Settings):
     licence: str | None = None
     contact: str | None = None
     parent: str | None = None
+    selection: dict[str, str] | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_most_have_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Whole caches keep the bytes that they had before there were parts.
+        fields: dict[str, Any] = dump(self)
+        if fields.get("selection") is None:
+            fields.pop("selection", None)
+        return fields
 
 
 class Manifest(Settings):

@@ -13,7 +13,7 @@ from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, ObjectDigest, content_id
 from kdcache.store.documents import ARRAY_LIMIT, ROOT_LIMIT, pretty_json, read_document, read_limited
 from kdcache.store.invariants import check_planes, has_targets
-from kdcache.store.layout import INDEX_PATH, LABEL_FILL, ROOT_PATH, Layout, Unit, record_path
+from kdcache.store.layout import INDEX_PATH, LABEL_FILL, ROOT_PATH, SUMS_PATH, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import list_units, read_index, read_record
@@ -115,10 +115,8 @@ class _Checker:
     def report(self, records: list[CommitRecord]) -> VerifyReport:
         """Sum up."""
         entries = [entry for record in records for entry in record.objects]
-        known = (
-            {entry.path for entry in entries} | set(array_documents(self._layout)) | {ROOT_PATH, INDEX_PATH}
-        )
-        known |= {record_path(record.unit) for record in records}
+        known = {entry.path for entry in entries} | set(array_documents(self._layout))
+        known |= {ROOT_PATH, INDEX_PATH, SUMS_PATH} | {record_path(record.unit) for record in records}
         return VerifyReport(
             url=self._objects.url,
             content_id=content_id(self._manifest.identity, entries),

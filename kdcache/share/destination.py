@@ -1,0 +1,111 @@
+"""What is at a destination already: nothing, a part of this copy, the whole of it, or something else."""
+
+from collections.abc import Mapping
+
+from kdcache.digest import sha256_hex
+from kdcache.errors import ManifestMismatchError, StoreError
+from kdcache.share.plan import CopyPlan, Work, compare, plan_copy
+from kdcache.share.pool import in_parallel
+from kdcache.share.source import Source, read_source
+from kdcache.share.sums import parse_sums
+from kdcache.store.documents import INDEX_LIMIT, read_limited
+from kdcache.store.layout import ROOT_PATH, SUMS_PATH
+from kdcache.store.manifest import differences
+from kdcache.store.objects import ObjectStore
+
+__all__ = ["refuse_wrong", "survey"]
+
+_WELCOME = ("README.md", ".gitattributes")
+"""What a hub or a person may have put there before."""
+_NAMED = 4
+
+
+def survey(objects: ObjectStore, plan: CopyPlan, *, jobs: int) -> tuple[CopyPlan, Work]:
+    """Return the plan and what of it is left to do at a destination; nothing is written.
+
+    Args:
+        objects: the destination.
+        plan: the copy.
+        jobs: requests at once.
+
+    Raises:
+        ManifestMismatchError: another cache is there, whole or in part.
+        StoreError: something that is no cache is there.
+        CorruptChunkError: the cache there is damaged.
+    """
+    sizes = {entry.path: entry.size for entry in objects.list("")}
+    if ROOT_PATH in sizes:
+        there = read_source(objects, jobs=jobs)
+        _demand_equal(there, plan)
+        # Equal caches may have other records: of when and how fast they were made.
+        plan = plan_copy(there.manifest, objects.get(ROOT_PATH), there.records.values())
+        work = compare(plan, sizes, {}, frozenset(), is_whole=True)
+    else:
+        _refuse_strangers(objects, plan, sizes)
+        sums = _read_sums(objects, sizes)
+        equal = _equal_records(objects, plan, sizes, sums, jobs)
+        work = compare(plan, sizes, sums, equal, is_whole=False)
+    refuse_wrong(objects, work.wrong)
+    return plan, work
+
+
+def refuse_wrong(objects: ObjectStore, paths: tuple[str, ...]) -> None:
+    """Refuse to write among objects that are not this copy's.
+
+    Raises:
+        ManifestMismatchError: there are some; the first is named.
+    """
+    if paths:
+        raise ManifestMismatchError(
+            f"{objects.url} holds another object under the name {paths[0]} than this copy has there "
+            f"({len(paths):,} in all): part of another cache, or damaged; nothing was overwritten: give another "
+            "destination, or remove what is there"
+        )
+
+
+def _demand_equal(there: Source, plan: CopyPlan) -> None:
+    if there.content_id == plan.content_id:
+        return
+    ours, theirs = plan.manifest.identity.canonical(), there.manifest.identity.canonical()
+    fields = [name for name, _, _ in differences(ours, theirs)]
+    more = f" and {len(fields) - _NAMED} more" if len(fields) > _NAMED else ""
+    what = (
+        f"they differ in {', '.join(fields[:_NAMED])}{more}" if fields else "they hold other units or values"
+    )
+    raise ManifestMismatchError(
+        f"{there.objects.url} holds another cache: its content id is {there.content_id}, the copy's would be "
+        f"{plan.content_id} ({what}); nothing was written: give another destination, or remove what is there"
+    )
+
+
+def _refuse_strangers(objects: ObjectStore, plan: CopyPlan, sizes: Mapping[str, int]) -> None:
+    planned = {item.path for item in plan}
+    strangers = [path for path in sizes if path not in planned and path not in _WELCOME]
+    if strangers:
+        name = strangers[0] if strangers[0].isprintable() else repr(strangers[0])
+        raise StoreError(
+            f"{objects.url} holds {name}, which is no part of this copy ({len(strangers):,} such objects), "
+            "and no whole cache; nothing was written: give a new or empty destination"
+        )
+
+
+def _read_sums(objects: ObjectStore, sizes: Mapping[str, int]) -> dict[str, str]:
+    if SUMS_PATH not in sizes:
+        return {}
+    data = read_limited(objects, SUMS_PATH, limit=INDEX_LIMIT)
+    return parse_sums(data) | {SUMS_PATH: sha256_hex(data)}
+
+
+def _equal_records(
+    objects: ObjectStore, plan: CopyPlan, sizes: Mapping[str, int], sums: Mapping[str, str], jobs: int
+) -> frozenset[str]:
+    """Read those records that nothing tells about, and return those that are the plan's."""
+    known = [item for item in plan.records if sizes.get(item.path) == item.size and item.path not in sums]
+    equal = set()
+
+    def read(path: str, content: bytes | None) -> None:
+        if objects.get(path) == content:
+            equal.add(path)
+
+    in_parallel(known, lambda item: read(item.path, item.content), jobs=jobs)
+    return frozenset(equal)

@@ -1,0 +1,51 @@
+"""Publishing a cache: a whole copy."""
+
+from pathlib import Path
+
+from kdcache.share.links import refuse_links
+from kdcache.share.plan import plan_copy
+from kdcache.share.pool import DEFAULT_JOBS
+from kdcache.share.report import TransferReport
+from kdcache.share.source import read_source
+from kdcache.share.transfer import refuse_same_place, transfer
+from kdcache.store.objects import open_objects
+from kdcache.store.root import expected_root
+
+__all__ = ["push"]
+
+
+def push(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    jobs: int = DEFAULT_JOBS,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> TransferReport:
+    """Copy every committed unit of a cache to another place; what is there with equal checksum is not sent again.
+
+    Data objects come first, then commit records, then ``SHA256SUMS``, and the manifest last: half a copy does
+    not open.
+
+    Args:
+        source: address of the cache.
+        destination: where the copy is to be.
+        jobs: requests at once.
+        dry_run: say what there is to do, and write nothing.
+        quiet: no progress.
+
+    Raises:
+        ManifestMismatchError: another cache is there.
+        CorruptChunkError: an object of the source is damaged or missing; it is named.
+        StoreError: there is no cache at the source, or the destination cannot be written.
+        InterruptedRunError: a signal came; the same call goes on from there.
+    """
+    objects, target = open_objects(source), open_objects(destination)
+    refuse_same_place(objects, target)
+    refuse_links(target)
+    found = read_source(objects, jobs=jobs)
+    records = tuple(found.records.values())
+    for record in records:
+        found.check_sizes(record)
+    plan = plan_copy(found.manifest, expected_root(objects, found.layout), records)
+    return transfer(found, target, plan, label="push", jobs=jobs, dry_run=dry_run, quiet=quiet)
