@@ -26,6 +26,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
+        "merge": ("kdcache_cli.merge", "Put caches of other shards, seeds or teachers into one."),
+        "prune": ("kdcache_cli.prune", "Write a smaller cache: fewer seeds, teachers or classes."),
+        "diff": ("kdcache_cli.diff", "Say what two caches differ in."),
+        "repair": ("kdcache_cli.repair", "Compute again what verify finds broken, and nothing else."),
         "gc": ("kdcache_cli.gc", "List and remove what killed runs left behind."),
         "demo": ("kdcache_cli.demo", "Run both stages on a small built-in data set."),
     }

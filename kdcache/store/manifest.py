@@ -26,6 +26,7 @@ __all__ = [
     "FeaturesOf",
     "Identity",
     "Manifest",
+    "Parent",
     "Preprocessing",
     "ShardEntry",
     "TeacherIdentity",
@@ -129,6 +130,21 @@ class Identity(Settings):
         return fields
 
 
+class Parent(Settings):
+    """The cache that another one was taken from.
+
+    Attributes:
+        content_id: the parent's.
+        selection: what was taken of it, as it was asked for.
+    """
+
+    # A later release may say more of a parent.
+    model_config = ConfigDict(extra="allow")
+
+    content_id: str = Field(max_length=200)
+    selection: dict[str, Any] = Field(default_factory=dict)
+
+
 class About(Settings):
     """What is known about a cache beside its identity; none of it decides whether two caches are equal.
 
@@ -139,7 +155,7 @@ class About(Settings):
         teachers: by teacher, facts such as source, batch size, threads and ``kept_mass``, the pilot's mean
             kept mass as {K: {T: mass}}.
         decoder: how images were decoded.
-        parent: the content id of the cache that this one grew from.
+        parent: the cache that this one is a part of.
     """
 
     # A later release may add facts without a new format.
@@ -152,7 +168,7 @@ class About(Settings):
     decoder: dict[str, Any] = Field(default_factory=dict)
     licence: str | None = None
     contact: str | None = None
-    parent: str | None = None
+    parent: Parent | None = None
 
 
 class Manifest(Settings):
