@@ -16,10 +16,11 @@ from kdcache.store.verify import verify
 from tests.support.stores import make_manifest, make_store, make_teacher
 
 
-@pytest.fixture
-def parts(tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("parts")
     other = make_manifest(teachers={"vit": make_teacher(weights="vit")})
-    return [make_store(tmp_path / "a"), make_store(tmp_path / "b", other)]
+    return [make_store(folder / "a"), make_store(folder / "b", other)]
 
 
 def test_a_cache_that_was_begun_is_continued(tmp_path: Path, parts: list[Path]) -> None:

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from kdcache.config.views import ViewPolicy
-from kdcache.recast import diff, prune
+from kdcache.recast import diff, merge, prune
+from kdcache.store.manifest import Manifest
 from kdcache.store.writer import CacheWriter
+from tests.support import stores
+from tests.support.real_cache import make_real_cache
+from tests.support.shards import write_shards
 from tests.support.stores import (
     features_entry,
     fill_block,
@@ -71,14 +75,12 @@ def test_a_teacher_is_compared_by_kl_and_top1(tmp_path: Path) -> None:
     assert found.kinds["cnn"].different["cnn/0-0"].endswith("views have other values")
 
 
-def _with_logits_of(path: Path, manifest: "object") -> Path:
+def _with_logits_of(path: Path, manifest: Manifest) -> Path:
     """Write a store whose teacher ``cnn`` says what ``other`` would."""
-    from tests.support import stores
-
     original = stores.logits_of
     stores.logits_of = lambda teacher, *rest: original("other", *rest)
     try:
-        return make_store(path, manifest)  # type: ignore[arg-type]
+        return make_store(path, manifest)
     finally:
         stores.logits_of = original
 
@@ -106,10 +108,6 @@ def test_embeddings_are_compared_by_their_largest_difference(tmp_path: Path) -> 
 
 
 def test_shards_are_matched_by_name_wherever_they_stand(tmp_path: Path) -> None:
-    from kdcache.recast import merge
-    from tests.support.real_cache import make_real_cache
-    from tests.support.shards import write_shards
-
     paths = write_shards(tmp_path / "s", [3, 4])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
@@ -130,7 +128,7 @@ def test_what_has_no_like_is_not_compared(tmp_path: Path) -> None:
         ("g", {"seeds_per_group": 4}, "groups have other sizes"),
         ("p", {"policy": ViewPolicy.named("center", size=32)}, "the policies differ"),
     ):
-        found = diff(first, make_store(tmp_path / name, make_manifest(**changes)), quiet=True)  # type: ignore[arg-type]
+        found = diff(first, make_store(tmp_path / name, make_manifest(**changes)), quiet=True)
         assert message in found.not_compared
         assert found.kinds == {}
         assert message in found.text()

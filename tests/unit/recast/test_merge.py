@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google_crc32c import value
+from numcodecs import blosc  # type: ignore[attr-defined]
 
 from kdcache.digest import sha256_hex
 from kdcache.errors import ConfigError, CorruptChunkError, ManifestMismatchError
@@ -13,6 +15,7 @@ from kdcache.store import open_cache
 from kdcache.store.commits import dump_record
 from kdcache.store.layout import Unit, record_path
 from kdcache.store.manifest import Identity, Manifest
+from kdcache.store.objects import LocalObjects
 from kdcache.store.pack import encode_object
 from kdcache.store.records import read_record
 from kdcache.store.verify import verify
@@ -83,8 +86,6 @@ def _changed(
 
 
 def _describe(path: Path, unit: Unit, number: int, data: bytes) -> None:
-    from kdcache.store.objects import LocalObjects
-
     record = read_record(LocalObjects(path), unit.name)
     entries = list(record.objects)
     entries[number] = entries[number].model_copy(update={"size": len(data), "sha256": sha256_hex(data)})
@@ -134,9 +135,6 @@ def test_another_view_is_named(tmp_path: Path) -> None:
 
 
 def test_equal_values_in_other_bytes_are_no_conflict(tmp_path: Path) -> None:
-    from google_crc32c import value
-    from numcodecs import blosc  # type: ignore[attr-defined]
-
     first, second = make_store(tmp_path / "a"), make_store(tmp_path / "b")
     labels = np.frombuffer(open_cache(first)._reader.padded_samples(0).labels.tobytes(), dtype=np.int32)
     frame = blosc.compress(labels, b"zstd", 1, 0)

@@ -1,5 +1,6 @@
 """Smaller caches of small caches."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ TEACHERS = {
 }
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "c", make_manifest(num_aug_seeds=6, teachers=TEACHERS))
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(
+        tmp_path_factory.mktemp("prune") / "c", make_manifest(num_aug_seeds=6, teachers=TEACHERS)
+    )
 
 
 def test_fewer_seeds_and_teachers_are_the_cache_that_never_had_more(tmp_path: Path, cache: Path) -> None:
@@ -93,10 +96,11 @@ def test_a_pruned_cache_goes_on_where_it_stopped(tmp_path: Path, cache: Path) ->
 
 
 def test_damaged_targets_are_not_encoded_anew(tmp_path: Path, cache: Path) -> None:
-    path = cache / "teachers/cnn/targets/c/0/0/1"
+    shutil.copytree(cache, tmp_path / "c")
+    path = tmp_path / "c" / "teachers/cnn/targets/c/0/0/1"
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(CorruptChunkError, match="targets/c/0/0/1"):
-        prune(cache, tmp_path / "p", top_k=3, quiet=True)
+        prune(tmp_path / "c", tmp_path / "p", top_k=3, quiet=True)
 
 
 def test_seeds_of_which_nothing_is_committed_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A cache as a source: its records must be what the manifest allows."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,14 @@ from kdcache.store.layout import Unit, record_path
 from tests.support.stores import make_store
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("source") / "c", finished=False)
+
+
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "c", finished=False)
+def cache(tmp_path: Path, store: Path) -> Path:
+    return Path(shutil.copytree(store, tmp_path / "c"))
 
 
 def test_a_source_knows_its_units_in_writing_order_and_its_id(cache: Path) -> None:
