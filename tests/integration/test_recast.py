@@ -1,6 +1,7 @@
 """Caches of real runs: parts become the whole, smaller ones are what stage one would have made, S3 as disk."""
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from kdcache.store.block_reader import BlockReader
 from kdcache.store.objects import LocalObjects
 from kdcache.store.verify import verify
 from kdcache.train import train
-from tests.support.precompute_runs import TINY, config_for, data_objects, invoke, start
+from tests.support.precompute_runs import TINY, config_for, data_objects, invoke
+from tests.support.processes import launch
 from tests.support.s3 import S3Server, moto_server
 from tests.support.shards import write_shards
 from tests.support.training import losses_of, small_config
@@ -118,7 +120,7 @@ def test_a_merged_cache_trains_like_the_one_made_in_one_go(
     merge(parts, tmp_path / "m", quiet=True)
     losses = []
     for name, cache in (("one", whole), ("other", tmp_path / "m")):
-        config = small_config(tmp_path / name, shards, cache, steps=3, teachers=["tiny_cnn"])
+        config = small_config(tmp_path / name, shards, cache, steps=3, teacher="tiny_cnn")
         train(config)
         losses.append(losses_of(config.out))
     assert losses[0] == losses[1]
@@ -170,17 +172,34 @@ def test_a_smaller_k_is_what_stage_one_writes_for_it(tmp_path: Path, shards: lis
     assert found.values["many"].worst_kl < 1e-3
 
 
-def test_a_merge_that_is_killed_goes_on_and_ends_the_same(
-    tmp_path: Path, shards: list[str], whole: Path
-) -> None:
+STEPS = (
+    ("after", "root", 1),
+    ("linked", "samples/digest", 2),
+    ("temporary written", "views/digest", 3),
+    ("after", "views record", 2),
+    ("before", "targets record", 4),
+    ("linked", "targets", 2),
+    ("before", "index", 1),
+)
+# One thread: kill_steps counts the puts of one.
+MERGE = """
+import sys
+from kdcache.recast import build, merge
+build._THREADS = 1
+merge(sys.argv[1:-1], sys.argv[-1], quiet=True)
+"""
+
+
+def test_a_merge_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, whole: Path) -> None:
     parts = [prune(whole, tmp_path / name, teachers=[name], quiet=True).out for name in ("tiny_cnn", "other")]
-    process = start(["merge", *parts, "--out", str(tmp_path / "m"), "-q"])
-    while process.poll() is None and not list((tmp_path / "m").glob("commits/views/*.json")):
-        pass
-    process.kill_group()
-    process.wait(60)
-    if (tmp_path / "m" / "zarr.json").exists():
-        verify(tmp_path / "m")
+    (tmp_path / "merge.py").write_text(MERGE, encoding="utf-8")
+    units = []
+    for step in STEPS:
+        process = launch([str(tmp_path / "merge.py"), *parts, str(tmp_path / "m")], step=step)
+        assert process.wait(timeout=60) == -signal.SIGKILL, process.communicate()
+        units.append(verify(tmp_path / "m").units)
+    assert units == sorted(units)
+    assert units[0] < units[-1]
     assert _is_whole(merge(parts, tmp_path / "m", quiet=True), whole, tmp_path / "m")
 
 
