@@ -28,6 +28,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
         "push": ("kdcache_cli.push", "Publish a cache: copy it, checked, the manifest last."),
         "pull": ("kdcache_cli.pull", "Fetch a cache, or some of its seeds, teachers or shards."),
+        "merge": ("kdcache_cli.merge", "Put caches of other shards, seeds or teachers into one."),
+        "prune": ("kdcache_cli.prune", "Write a smaller cache: fewer seeds, teachers or classes."),
+        "diff": ("kdcache_cli.diff", "Say what two caches differ in."),
+        "repair": ("kdcache_cli.repair", "Compute again what verify finds broken, and nothing else."),
         "gc": ("kdcache_cli.gc", "List and remove what killed runs left behind."),
         "demo": ("kdcache_cli.demo", "Run both stages on a small built-in data set."),
     }

@@ -37,13 +37,20 @@ def _printable(text: str) -> str:
 def _cache_rows(report: CacheReport) -> Iterable[Row]:
     yield "content id", report.content_id
     yield "format", str(report.format_version)
-    yield "state", "complete" if report.complete else "incomplete: run the same precompute command again"
     about = report.about
+    parent = about.get("parent")
+    left = "a part of its parent" if parent else "incomplete: run the same precompute command again"
+    yield "state", "complete" if report.complete else left
     if about.get("created"):
         yield "created", str(about["created"])
-    for name in ("licence", "contact", "parent"):
+    for name in ("licence", "contact"):
         if about.get(name):
             yield name, str(about[name])
+    if parent:
+        part = ", ".join(f"{name} {value}" for name, value in parent.get("selection", {}).items())
+        yield "parent", str(parent.get("content_id")) + (f": {part}" if part else "")
+    if about.get("merged_from"):
+        yield "merged from", ", ".join(map(str, about["merged_from"]))
     if about.get("software"):
         yield "software", ", ".join(f"{name} {version}" for name, version in about["software"].items())
 

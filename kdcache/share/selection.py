@@ -95,7 +95,7 @@ class Part:
 
     def manifest_from(self, parent: str) -> Manifest:
         """Return the manifest of the part, taken from the cache of this content id."""
-        facts = self.manifest.about.model_dump() | {"parent": parent, "selection": self.facts}
+        facts = self.manifest.about.model_dump() | {"parent": {"content_id": parent, "selection": self.facts}}
         return Manifest(identity=self.manifest.identity, about=About.model_validate(facts))
 
 

@@ -66,13 +66,13 @@ def transfer(
         _Copy(source, destination, jobs).run(plan, work, label=label, quiet=quiet)
     missing = [item for item in plan if item.path in work.missing]
     present = [item for item in plan if item.path not in work.missing]
-    about = plan.manifest.about
+    parent = plan.manifest.about.parent
     return TransferReport(
         source=source.objects.url,
         destination=destination.url,
         content_id=plan.content_id,
-        parent=about.parent if about.selection else None,
-        selection=dict(about.selection or {}),
+        parent=parent.content_id if parent else None,
+        selection=parent.selection if parent else {},
         objects=len(missing),
         num_bytes=_num_bytes(missing),
         present=len(present),

@@ -5,7 +5,7 @@ Two caches with equal identities and equal data objects are the same cache, whoe
 
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from kdcache.config.base import Settings
 from kdcache.config.views import ViewPolicy
@@ -26,6 +26,7 @@ __all__ = [
     "FeaturesOf",
     "Identity",
     "Manifest",
+    "Parent",
     "Preprocessing",
     "ShardEntry",
     "TeacherIdentity",
@@ -129,6 +130,21 @@ class Identity(Settings):
         return fields
 
 
+class Parent(Settings):
+    """The cache that another one was taken from.
+
+    Attributes:
+        content_id: the parent's.
+        selection: what was taken of it, as it was asked for.
+    """
+
+    # A later release may say more of a parent.
+    model_config = ConfigDict(extra="allow")
+
+    content_id: str = Field(max_length=200)
+    selection: dict[str, Any] = Field(default_factory=dict)
+
+
 class About(Settings):
     """What is known about a cache beside its identity; none of it decides whether two caches are equal.
 
@@ -139,9 +155,7 @@ class About(Settings):
         teachers: by teacher, facts such as source, batch size, threads and ``kept_mass``, the pilot's mean
             kept mass as {K: {T: mass}}.
         decoder: how images were decoded.
-        parent: the content id of the cache that this one was taken from.
-        selection: which part of the parent this is: numbers of ``seeds`` and ``shards``, names of ``teachers``;
-            what it leaves out was taken whole. None when it is not a part.
+        parent: the cache that this one is a part of.
     """
 
     # A later release may add facts without a new format.
@@ -154,16 +168,7 @@ class About(Settings):
     decoder: dict[str, Any] = Field(default_factory=dict)
     licence: str | None = None
     contact: str | None = None
-    parent: str | None = None
-    selection: dict[str, str] | None = None
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_most_have_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Whole caches keep the bytes that they had before there were parts.
-        fields: dict[str, Any] = dump(self)
-        if fields.get("selection") is None:
-            fields.pop("selection", None)
-        return fields
+    parent: Parent | None = None
 
 
 class Manifest(Settings):

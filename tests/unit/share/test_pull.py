@@ -9,6 +9,7 @@ from kdcache.errors import ConfigError, ManifestMismatchError, MissingViewError,
 from kdcache.share.pull import pull
 from kdcache.share.selection import Selection
 from kdcache.store import Cache, open_cache
+from kdcache.store.manifest import Parent
 from kdcache.store.verify import verify
 from kdcache.store.writer import CacheWriter
 from tests.support.stores import features_entry, fill_block, make_manifest, make_store, make_teacher
@@ -57,8 +58,9 @@ def test_a_part_has_what_was_selected_and_the_same_paths(cache: Path, tmp_path: 
 
 def test_a_part_knows_its_parent_and_what_was_selected(cache: Path, tmp_path: Path) -> None:
     about = _part(cache, tmp_path, seeds="0", teachers="b").manifest.about
-    assert about.parent == open_cache(cache).content_id()
-    assert about.selection == {"seeds": "0-1", "teachers": "b"}
+    assert about.parent == Parent(
+        content_id=open_cache(cache).content_id(), selection={"seeds": "0-1", "teachers": "b"}
+    )
 
 
 def test_features_are_a_selection_of_their_own(cache: Path, tmp_path: Path) -> None:
@@ -77,14 +79,17 @@ def test_a_part_of_a_part_names_the_part(cache: Path, tmp_path: Path) -> None:
     part = _part(cache, tmp_path, teachers="a,b")
     (tmp_path / "more").mkdir()
     smaller = _part(tmp_path / "part.zarr", tmp_path / "more", shards="1", teachers="b")
-    assert smaller.manifest.about.parent == part.content_id()
-    assert smaller.manifest.about.selection == {"teachers": "b", "shards": "1"}
+    assert smaller.manifest.about.parent == Parent(
+        content_id=part.content_id(), selection={"teachers": "b", "shards": "1"}
+    )
 
 
 def test_a_part_that_was_copied_whole_keeps_its_parent(cache: Path, tmp_path: Path) -> None:
     part = _part(cache, tmp_path, teachers="a")
     report = pull(tmp_path / "part.zarr", tmp_path / "d.zarr", quiet=True)
-    assert (report.content_id, report.parent) == (part.content_id(), part.manifest.about.parent)
+    assert report.content_id == part.content_id()
+    assert part.manifest.about.parent is not None
+    assert report.parent == part.manifest.about.parent.content_id
 
 
 def test_the_same_part_twice_is_one_and_another_part_is_refused(cache: Path, tmp_path: Path) -> None:
@@ -139,4 +144,7 @@ def test_a_part_can_be_used_to_go_on(cache: Path, tmp_path: Path) -> None:
     writer.finish()
     assert verify(tmp_path / "part.zarr").units == 15
     document = json.loads((tmp_path / "part.zarr/zarr.json").read_bytes())
-    assert document["attributes"]["kdcache"]["about"]["selection"] == {"seeds": "0-1", "teachers": "a"}
+    assert document["attributes"]["kdcache"]["about"]["parent"]["selection"] == {
+        "seeds": "0-1",
+        "teachers": "a",
+    }

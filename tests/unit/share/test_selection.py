@@ -5,6 +5,7 @@ import pytest
 from kdcache.errors import ConfigError
 from kdcache.share.selection import Part, Selection
 from kdcache.store.layout import Unit
+from kdcache.store.manifest import Parent
 from tests.support.stores import features_entry, make_manifest, make_teacher
 
 MANIFEST = make_manifest(
@@ -57,8 +58,8 @@ def test_a_part_keeps_shapes_and_knows_its_parent() -> None:
     whole, manifest = MANIFEST.identity, _part("0-3", "b", "0,2").manifest_from("sha256:77")
     identity = manifest.identity
     assert identity.model_copy(update={"teachers": whole.teachers}) == whole
-    assert manifest.about.parent == "sha256:77"
-    assert manifest.about.selection == {"seeds": "0-3", "teachers": "b", "shards": "0,2"}
+    selection = {"seeds": "0-3", "teachers": "b", "shards": "0,2"}
+    assert manifest.about.parent == Parent(content_id="sha256:77", selection=selection)
     assert set(manifest.about.teachers) == {"b"}
 
 
