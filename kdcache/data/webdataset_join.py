@@ -21,6 +21,7 @@ from kdcache.data.key_places import KeyPlaces
 from kdcache.data.view_check import ViewCheck
 from kdcache.digest import sample_digest
 from kdcache.errors import ConfigError, ManifestMismatchError, MissingViewError, ShardError
+from kdcache.store.addresses import public_url
 from kdcache.store.reader import Cache, open_cache
 from kdcache.views import decode_for, render_views
 
@@ -112,10 +113,12 @@ class CachedJoin:
         refuse_pipe(url, allowed=self._allow_pipe)
         place = self._places.find(shard_name(url), key)
         if place is None or place[0] not in self.snapshot:
-            self._leave_out("unknown", self._unknown(url, key, is_known=place is not None))
+            self._leave_out("unknown", self._unknown(public_url(url), key, is_known=place is not None))
             return None
         if not self._places.table(place[0]).ok_N[place[1]]:
-            reason = f"{url}: sample {key!r} could not be decoded in stage one, so it has no views"
+            reason = (
+                f"{public_url(url)}: sample {key!r} could not be decoded in stage one, so it has no views"
+            )
             self._leave_out("bad", ShardError(f"{reason}; take it out, or pass on_bad='skip'"))
             return None
         return place
@@ -133,7 +136,7 @@ class CachedJoin:
         )
 
     def _views_of(self, sample: Sample, block: int, row: int, epoch: int) -> Iterator[Sample]:
-        key, where = sample["__key__"], f"{sample.get('__url__', '')}: {sample['__key__']}"
+        key, where = sample["__key__"], f"{public_url(str(sample.get('__url__', '')))}: {sample['__key__']}"
         encoded, label = self._verified(sample, block, row, where)
         aug_seeds = self._choose(key, epoch, block)
         policy = self.cache.identity.policy
