@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdcache.data.committed import Snapshot, committed_seeds
+from kdcache.data.damage import demand_values
 from kdcache.data.epoch_plan import choose_seed, seed_runs
 from kdcache.data.foreign import encoded_image, expand_urls, label_text, refuse_pipe, shard_name
 from kdcache.data.join_tally import JoinCounts, JoinTally
@@ -144,6 +145,8 @@ class CachedJoin:
         for view_3HW, aug_seed in zip(views_V3HW, aug_seeds, strict=True):
             self._check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)
             targets = {name: self._targets(name, block, aug_seed).take([row]) for name in self.teachers}
+            for name, cut in targets.items():
+                demand_values(self.cache, name, cut.valid_N, [(block, row, aug_seed)])
             self._tally.add("joined")
             joined = {"image": torch.from_numpy(view_3HW), "label": label, "aug_seed": aug_seed}
             yield sample | joined | {"targets": targets}

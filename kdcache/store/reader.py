@@ -215,7 +215,7 @@ class Cache:
             CorruptChunkError: one is damaged, or does not fit the manifest.
         """
         for record in all_records(self._objects):
-            check_record(record, self.layout)
+            check_record(record, self.layout, url=self.url)
             yield record
 
     def content_id(self) -> str:

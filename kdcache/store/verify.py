@@ -93,7 +93,9 @@ class _Checker:
         if strangers:
             raise self._bad(record_path(strangers[0]), "the manifest has no such unit")
         known = {name: read_record(self._objects, name) for name in names}
-        units = {name: check_record(record, self._layout) for name, record in known.items()}
+        units = {
+            name: check_record(record, self._layout, url=self._objects.url) for name, record in known.items()
+        }
         for name, indexed in read_index(self._objects).items():
             if known.get(name) != indexed:
                 problem = "differs from" if name in known else "has no"
@@ -106,7 +108,7 @@ class _Checker:
 
     def check_unit(self, record: CommitRecord) -> None:
         """Check the objects of a unit: their bytes, then their meaning."""
-        unit = check_record(record, self._layout)
+        unit = check_record(record, self._layout, url=self._objects.url)
         for entry in record.objects:
             self._check_bytes(entry)
         try:
