@@ -13,8 +13,9 @@ from kdcache.errors import ConfigError
 __all__ = ["Settings", "read_yaml"]
 
 _NAMED_PROBLEMS = 8
+_LONGEST_NAME = 200
 _SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_NAME
 
 
 class Settings(BaseModel):
@@ -73,8 +74,9 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _explain_one(model: type[BaseModel], entry: dict[str, Any]) -> str:
-    location = [str(part) for part in entry["loc"]]
-    field = ".".join(part[:200] for part in location)
+    # Whoever made the file chose its names: they are shown as text, and only so much of them.
+    location = [repr(str(part)[:_LONGEST_NAME])[1:-1] for part in entry["loc"]]
+    field = ".".join(location)
     if entry["type"] == "value_error":
         return f"{field}: {entry['ctx']['error']}" if field else str(entry["ctx"]["error"])
     if entry["type"] == "extra_forbidden":

@@ -15,6 +15,7 @@ __all__ = [
     "INDEX_LIMIT",
     "RECORD_LIMIT",
     "ROOT_LIMIT",
+    "is_readable",
     "parsed_json",
     "pretty_json",
     "read_document",
@@ -77,8 +78,7 @@ def parsed_json(data: bytes) -> Any:
         ValueError: it is no JSON text, or one that no cache has: a field is there twice, an object has thousands
             of fields, it is nested too deeply, or its value would take much more memory than its text.
     """
-    num_containers = data.count(b"{") + data.count(b"[")
-    if num_containers * _CONTAINER_BYTES + data.count(b",") * _ITEM_BYTES > _LARGEST_VALUE:
+    if _value_bytes(data) > _LARGEST_VALUE:
         raise ValueError("it has too many values")
     try:
         value = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_fields)
@@ -88,9 +88,20 @@ def parsed_json(data: bytes) -> Any:
     return value
 
 
+def is_readable(data: bytes, *, limit: int) -> bool:
+    """Tell whether a document is within the limits of whoever reads it."""
+    return len(data) <= limit and _value_bytes(data) <= _LARGEST_VALUE
+
+
 def pretty_json(value: Any) -> bytes:
     """Return the JSON text that metadata is stored as: two spaces of indent, fields in the order given."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _value_bytes(data: bytes) -> int:
+    """Return the most bytes that the value of a JSON text can take, strings aside."""
+    num_containers = data.count(b"{") + data.count(b"[")
+    return num_containers * _CONTAINER_BYTES + data.count(b",") * _ITEM_BYTES
 
 
 def _refuse_constant(name: str) -> None:

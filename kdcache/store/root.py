@@ -1,7 +1,6 @@
 """The root ``zarr.json``: the manifest, sealed, and the metadata of all arrays."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from kdcache.store.documents import (
 from kdcache.store.layout import ROOT_PATH, Layout
 from kdcache.store.manifest import FORMAT_VERSION, Manifest
 from kdcache.store.objects import ObjectStore
+from kdcache.store.texts import steers_terminal
 
 __all__ = [
     "array_documents",
@@ -29,8 +29,6 @@ __all__ = [
 ]
 
 _PARTS: Final = ("identity", "about")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What moves a terminal's cursor or turns text around; tabs and line ends are none of it."""
 
 
 def dump_root(manifest: Manifest) -> bytes:
@@ -182,7 +180,7 @@ def _checked(sealed: dict[str, Any], where: str) -> Manifest:
                 f"the {part} in {where} does not have the sha256 beside it: "
                 "the file is damaged or was edited; fetch or restore it"
             )
-    strange = next((text for text in _texts(sealed) if _CONTROL.search(text)), None)
+    strange = next((text for text in _texts(sealed) if steers_terminal(text)), None)
     if strange is not None:
         raise StoreError(
             f"the manifest in {where} holds control characters ({strange[:80]!r}), which could pass for other text on "

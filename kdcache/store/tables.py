@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.logits import Int32
+from kdcache.store.texts import steers_terminal
 
 __all__ = [
     "LABEL_FILL",
@@ -77,6 +78,7 @@ class SampleTable:
             ("status", (padding == STATUS_PADDING).all(), "padding is not marked as such"),
             ("key", not any(self.keys[num_rows:]), "padding has keys"),
             ("key", len(set(self.keys[:num_rows])) == num_rows, "a key is there twice"),
+            ("key", not steers_terminal("".join(self.keys)), "a key holds control characters"),
             ("label", (label_N >= NO_LABEL).all(), "a label is below -1"),
             ("label", (label_N < num_classes).all(), f"a label is not below {num_classes}"),
             ("label", (self.labels[num_rows:] == LABEL_FILL).all(), "padding has labels"),

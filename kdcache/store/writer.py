@@ -17,6 +17,7 @@ from kdcache.store.arrays import LONGEST_TEXT
 from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, ObjectDigest, dump_index, dump_record
 from kdcache.store.create import create_or_resume
+from kdcache.store.documents import INDEX_LIMIT, is_readable
 from kdcache.store.head import Planes
 from kdcache.store.invariants import check_planes, has_targets
 from kdcache.store.layout import INDEX_PATH, LABEL_FILL, Layout, Unit, record_path
@@ -175,12 +176,17 @@ class CacheWriter:
         return self._publish(unit, lambda: iter((planes_GPR,)), record_fields, compare)
 
     def finish(self) -> None:
-        """Write ``commits/index.json``, which makes opening the cache fast."""
+        """Write ``commits/index.json``, which makes opening the cache fast.
+
+        One of hundreds of thousands of units would be larger than readers take: they then read record by record.
+        """
         found = (self._read_record(name) for name in sorted(self.committed()))
         records = [record for record in found if record is not None]
         for record in {record.unit.partition("/")[0]: record for record in records}.values():
             self._settle(record)
-        self._objects.replace(INDEX_PATH, dump_index(records))
+        index = dump_index(records)
+        if is_readable(index, limit=INDEX_LIMIT):
+            self._objects.replace(INDEX_PATH, index)
 
     def _publish(
         self,
