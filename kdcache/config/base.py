@@ -1,6 +1,7 @@
 """The base of every settings class: frozen, strict, and clear about what is wrong."""
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kdcache.errors import ConfigError
 
 __all__ = ["Settings", "read_yaml"]
+
+_NAMED_PROBLEMS = 8
+_LONGEST_NAME = 200
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_NAME
 
 
 class Settings(BaseModel):
@@ -61,18 +67,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    return "; ".join(_explain_one(model, dict(entry)) for entry in error.errors(include_url=False))
+    entries = error.errors(include_url=False)
+    texts = [_explain_one(model, dict(entry)) for entry in entries[:_NAMED_PROBLEMS]]
+    more = len(entries) - len(texts)
+    return "; ".join(texts) + (f"; and {more} more" if more else "")
 
 
 def _explain_one(model: type[BaseModel], entry: dict[str, Any]) -> str:
-    location = [str(part) for part in entry["loc"]]
+    # Whoever made the file chose its names: they are shown as text, and only so much of them.
+    location = [repr(str(part)[:_LONGEST_NAME])[1:-1] for part in entry["loc"]]
     field = ".".join(location)
     if entry["type"] == "value_error":
         return f"{field}: {entry['ctx']['error']}" if field else str(entry["ctx"]["error"])
     if entry["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _field_names(model), n=1)
         return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{field}: {entry['msg']} (got {entry['input']!r})"
+    return f"{field}: {entry['msg']} (got {_SHORT.repr(entry['input'])})"
 
 
 def _field_names(model: type[BaseModel]) -> list[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_samples import CachedSamples
 from kdcache.data.cells import Cells
+from kdcache.data.damage import damaged_unit, demand_values
 from kdcache.data.epoch_plan import MicroBatch
 from kdcache.data.gather import gather_features, gather_targets
 from kdcache.data.index import ShardIndex
@@ -21,6 +22,7 @@ from kdcache.data.shards import RawSample
 from kdcache.data.view_check import ViewCheck
 from kdcache.logits import TopKLogits
 from kdcache.losses.targets import TeacherTargets
+from kdcache.store.layout import Unit
 from kdcache.store.reader import Cache
 from kdcache.views import decode_for, render_views
 from kdcache.views.mix import ONE, MixParams, mix_pair, mix_params
@@ -107,8 +109,20 @@ class CachedViews:
         return len(cells.main), len(cells.singles)
 
     def cells(self, block: int, aug_seed: int) -> Cells:
-        """Return the rows of a block that are to be trained on."""
-        return self._samples.cells(block, aug_seed)
+        """Return the rows of a block that are to be trained on.
+
+        Raises:
+            CorruptChunkError: they are not as many as the block's commit record says.
+        """
+        cells = self._samples.cells(block, aug_seed)
+        found = cells.main.size + cells.singles.size
+        if found != self._usable[block]:
+            raise damaged_unit(
+                self.cache,
+                Unit.samples(block),
+                f"the block has {found} good samples, its commit record says {self._usable[block]}",
+            )
+        return cells
 
     def batch(self, micro_batch: MicroBatch) -> DistillBatch:
         """Render the views of a micro-batch and join them with labels and targets.
@@ -118,14 +132,7 @@ class CachedViews:
             ViewMismatchError: a rendered view is not the one the teacher saw.
             BadImageError: an image that could be decoded in stage one cannot be decoded now.
         """
-        places = list(
-            zip(
-                micro_batch.blocks_B.tolist(),
-                micro_batch.rows_B.tolist(),
-                micro_batch.aug_seeds_B.tolist(),
-                strict=True,
-            )
-        )
+        places = [(block, row, seed) for block, row, seed in micro_batch.views_B3.tolist()]
         images = np.empty((len(places), 3, self._policy.height, self._policy.width), dtype=np.uint8)
         raws = self._render(places, images)
         labels_B = torch.tensor([raw.label for raw in raws], dtype=torch.int64)
@@ -189,10 +196,15 @@ class CachedViews:
         def read(block: int, aug_seed: int) -> TopKLogits:
             return self._targets(teacher, block, aug_seed)
 
-        return TeacherTargets.from_numpy(gather_targets(read, micro_batch))
+        cut = gather_targets(read, micro_batch)
+        demand_values(self.cache, teacher, cut.valid_N, micro_batch.views_B3)
+        return TeacherTargets.from_numpy(cut)
 
     def _gathered_features(self, teacher: str, micro_batch: MicroBatch) -> torch.Tensor:
         def read(block: int, aug_seed: int) -> NDArray[np.float16]:
             return self._features(teacher, block, aug_seed)
 
-        return torch.from_numpy(gather_features(read, micro_batch))
+        features_BD = gather_features(read, micro_batch)
+        kind = self.cache.feature_units[teacher]
+        demand_values(self.cache, kind, ~np.isnan(features_BD[:, 0]), micro_batch.views_B3)
+        return torch.from_numpy(features_BD)

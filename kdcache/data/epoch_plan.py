@@ -63,6 +63,11 @@ class MicroBatch:
         """Return B."""
         return len(self.blocks_B)
 
+    @property
+    def views_B3(self) -> Rows:
+        """Block, row and augmentation seed of each view."""
+        return np.stack([self.blocks_B, self.rows_B, self.aug_seeds_B], axis=1)
+
 
 def seed_runs(seeds: Sequence[int], views_per_decode: int) -> tuple[int, ...]:
     """Return the first seed of every run of r consecutive seeds that starts at a multiple of r.

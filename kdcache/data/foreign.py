@@ -8,6 +8,7 @@ import braceexpand
 
 from kdcache.data.samples import IMAGE_EXTS, LABEL_EXT
 from kdcache.errors import ConfigError, ShardError
+from kdcache.store.addresses import public_url
 
 __all__ = ["encoded_image", "expand_urls", "label_text", "refuse_pipe", "shard_name"]
 
@@ -40,8 +41,8 @@ def refuse_pipe(url: str, *, allowed: bool) -> None:
     """
     if url.startswith("pipe:") and not allowed:
         raise ConfigError(
-            f"the shard {url!r} is a command, which webdataset would run in a shell; pass allow_pipe=True if "
-            "you trust it, and set WDS_SECURE=1 to have webdataset refuse such shards and pickled members"
+            f"the shard {public_url(url)!r} is a command, which webdataset would run in a shell; pass allow_pipe=True "
+            "if you trust it, and set WDS_SECURE=1 to have webdataset refuse such shards and pickled members"
         )
 
 

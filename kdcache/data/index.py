@@ -20,6 +20,7 @@ from kdcache.data.samples import IMAGE_EXTS, SampleGrouper
 from kdcache.data.tar import scan
 from kdcache.digest import sha256_hex, shard_digest
 from kdcache.errors import ConfigError, ShardError
+from kdcache.store.addresses import demand_no_credentials, public_url
 
 __all__ = ["ShardIndex", "expand_shards", "index_shard"]
 
@@ -100,10 +101,12 @@ def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
     """Return the shards that WebDataset patterns name: braces first, then ``*`` and ``?`` on local paths.
 
     Raises:
-        ConfigError: nothing matches, two shards have one file name, or the scheme is not supported.
+        ConfigError: nothing matches, two shards have one file name, the scheme is not supported, or a URL has a user
+            name or password in it.
     """
     shards: list[str] = []
     for pattern in patterns:
+        demand_no_credentials(pattern)
         for url in _braces(pattern):
             shards.extend(_local_matches(url))
     if not shards:
@@ -198,7 +201,7 @@ def _local_matches(url: str) -> list[str]:
     path = url.removeprefix("file://")
     if "://" in path or path.startswith("pipe:"):
         raise ConfigError(
-            f"cannot read shards from {url}: this version reads local files; copy the shards first"
+            f"cannot read shards from {public_url(url)}: this version reads local files; copy the shards first"
         )
     if glob.has_magic(path) and not Path(path).exists():
         found = sorted(glob.glob(path))  # noqa: PTH207 - patterns may be absolute

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kdcache.data.damage import damaged_unit
 from kdcache.errors import ViewMismatchError
-from kdcache.store.layout import THUMBNAIL_ROWS
+from kdcache.store.layout import THUMBNAIL_ROWS, Unit
 from kdcache.store.reader import Cache
 from kdcache.views import thumbnail, view_digest
 from kdcache.views.digest import thumbnails_agree
@@ -52,8 +53,17 @@ class ViewCheck:
         """Compare one view of a sample whose bytes are known to be the cache's.
 
         Where the digest differs, the thumbnail decides; rows without one go by the decoders' fingerprints.
+
+        Raises:
+            CorruptChunkError: the cache has no digest of this view.
         """
-        if view_digest(view_3HW) == int(self._digests(block, aug_seed)[row]):
+        digest = int(self._digests(block, aug_seed)[row])
+        if digest == 0:
+            unit = Unit.views(block, aug_seed // self._cache.identity.seeds_per_group)
+            raise damaged_unit(
+                self._cache, unit, f"aug_seed {aug_seed} has no digest of row {row}, a good sample"
+            )
+        if view_digest(view_3HW) == digest:
             return "equal"
         if row >= THUMBNAIL_ROWS:
             return "drift" if self.drifted else "other"

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kdcache.data.committed import Snapshot, committed_seeds
+from kdcache.data.damage import demand_values
 from kdcache.data.epoch_plan import choose_seed, seed_runs
 from kdcache.data.foreign import encoded_image, expand_urls, label_text, refuse_pipe, shard_name
 from kdcache.data.join_tally import JoinCounts, JoinTally
@@ -21,6 +22,7 @@ from kdcache.data.key_places import KeyPlaces
 from kdcache.data.view_check import ViewCheck
 from kdcache.digest import sample_digest
 from kdcache.errors import ConfigError, ManifestMismatchError, MissingViewError, ShardError
+from kdcache.store.addresses import public_url
 from kdcache.store.reader import Cache, open_cache
 from kdcache.views import decode_for, render_views
 
@@ -112,10 +114,12 @@ class CachedJoin:
         refuse_pipe(url, allowed=self._allow_pipe)
         place = self._places.find(shard_name(url), key)
         if place is None or place[0] not in self.snapshot:
-            self._leave_out("unknown", self._unknown(url, key, is_known=place is not None))
+            self._leave_out("unknown", self._unknown(public_url(url), key, is_known=place is not None))
             return None
         if not self._places.table(place[0]).ok_N[place[1]]:
-            reason = f"{url}: sample {key!r} could not be decoded in stage one, so it has no views"
+            reason = (
+                f"{public_url(url)}: sample {key!r} could not be decoded in stage one, so it has no views"
+            )
             self._leave_out("bad", ShardError(f"{reason}; take it out, or pass on_bad='skip'"))
             return None
         return place
@@ -133,7 +137,7 @@ class CachedJoin:
         )
 
     def _views_of(self, sample: Sample, block: int, row: int, epoch: int) -> Iterator[Sample]:
-        key, where = sample["__key__"], f"{sample.get('__url__', '')}: {sample['__key__']}"
+        key, where = sample["__key__"], f"{public_url(str(sample.get('__url__', '')))}: {sample['__key__']}"
         encoded, label = self._verified(sample, block, row, where)
         aug_seeds = self._choose(key, epoch, block)
         policy = self.cache.identity.policy
@@ -141,6 +145,8 @@ class CachedJoin:
         for view_3HW, aug_seed in zip(views_V3HW, aug_seeds, strict=True):
             self._check(view_3HW, key=key, block=block, row=row, aug_seed=aug_seed, where=where)
             targets = {name: self._targets(name, block, aug_seed).take([row]) for name in self.teachers}
+            for name, cut in targets.items():
+                demand_values(self.cache, name, cut.valid_N, [(block, row, aug_seed)])
             self._tally.add("joined")
             joined = {"image": torch.from_numpy(view_3HW), "label": label, "aug_seed": aug_seed}
             yield sample | joined | {"targets": targets}

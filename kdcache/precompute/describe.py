@@ -11,6 +11,7 @@ from kdcache.data.index import ShardIndex
 from kdcache.errors import ConfigError
 from kdcache.precompute.settle import Settled
 from kdcache.runtime.device import device_name
+from kdcache.store.addresses import public_url
 from kdcache.store.layout import ROOT_PATH, default_rows_per_block, default_seeds_per_group
 from kdcache.store.manifest import (
     About,
@@ -150,7 +151,7 @@ def describe(
         about=About(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software={name: version(name) for name in _SOFTWARE},
-            sources=list(config.shards),
+            sources=[public_url(shard) for shard in config.shards],
             teachers={teacher.name: _facts(teacher, settled[teacher.name], tuning) for teacher in teachers},
             decoder=dict(decoder_fingerprint()),
         ),

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["ArraySpec", "grown_document"]
+__all__ = ["LONGEST_TEXT", "ArraySpec", "grown_document", "index_bytes", "largest_texts"]
+
+LONGEST_TEXT: Final = 1024
+"""Bytes that a string may have, on average over those of a chunk."""
+
+_FRAME_BYTES: Final = 4096
+_GROWING: Final = {"aug_seed", "row"}
+_LONGEST_AXIS: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,21 @@ class ArraySpec:
 
     @property
     def chunk_bytes(self) -> int:
-        """Return the decoded size of one chunk of numbers."""
+        """Return the decoded size of one chunk; of strings, the largest."""
+        if self.dtype == "string":
+            return largest_texts(prod(self.chunk))
         return prod(self.chunk) * np.dtype(self.dtype).itemsize
+
+    @property
+    def largest_chunk(self) -> int:
+        """Return the most bytes that one chunk takes as it is stored; what does not compress grows a little."""
+        return self.chunk_bytes + _FRAME_BYTES
+
+    @property
+    def largest_object(self) -> int:
+        """Return the most bytes that one object takes."""
+        chunks = self.chunks_per_object
+        return (0 if self.shard is None else index_bytes(chunks)) + chunks * self.largest_chunk
 
     @property
     def metadata_path(self) -> str:
@@ -95,18 +115,31 @@ class ArraySpec:
         return [to_bytes, {"name": "blosc", "configuration": compress}, {"name": "crc32c"}]
 
 
+def index_bytes(num_chunks: int) -> int:
+    """Return the size of the index at the start of an object with several chunks."""
+    return 16 * num_chunks + 4
+
+
+def largest_texts(num_rows: int) -> int:
+    """Return the most bytes that ``num_rows`` strings take in ``vlen-utf8``."""
+    return 4 + num_rows * (4 + LONGEST_TEXT)
+
+
 def grown_document(found: Any, document: dict[str, Any]) -> dict[str, Any]:
     """Return ``document`` in the shape of ``found`` wherever that is the same array, grown.
 
-    Growing writes the arrays first and the root last, so an array may be larger than the root says.
+    Growing writes the arrays first and the root last, so an array may have more seeds and rows than the root says.
 
-    >>> grown_document({"shape": [4, 2]}, {"shape": [3, 2]})
-    {'shape': [4, 2]}
+    >>> array = {"shape": [3, 2], "dimension_names": ["row", "plane"]}
+    >>> grown_document(array | {"shape": [4, 2]}, array)["shape"]
+    [4, 2]
     """
     shape = found.get("shape") if isinstance(found, dict) else None
     expected = document.get("shape")
     if not isinstance(shape, list) or expected is None or len(shape) != len(expected):
         return document
-    if not all(isinstance(n, int) for n in shape) or found | {"shape": expected} != document:
+    if not all(type(n) is int for n in shape) or found | {"shape": expected} != document:
         return document
-    return document | {"shape": [max(pair) for pair in zip(shape, expected, strict=True)]}
+    axes = zip(document["dimension_names"], shape, expected, strict=True)
+    grown = [max(n, least) if name in _GROWING and n <= _LONGEST_AXIS else least for name, n, least in axes]
+    return document | {"shape": grown}

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError, StoreError
-from kdcache.store.arrays import ArraySpec, grown_document
-from kdcache.store.chunks import decode_chunk, decode_index, decode_texts, index_bytes
+from kdcache.store.arrays import ArraySpec, grown_document, index_bytes
+from kdcache.store.chunks import Index, decode_chunk, decode_index, decode_texts
 from kdcache.store.documents import ARRAY_LIMIT, read_document
 from kdcache.store.head import Planes
 from kdcache.store.layout import Layout
@@ -22,8 +22,6 @@ from kdcache.store.tables import SampleTable
 
 __all__ = ["BlockReader"]
 
-_LARGEST_OBJECT = 1 << 40
-_LARGEST_TABLE = 1 << 28
 _INDEXES_KEPT = 256
 
 
@@ -34,7 +32,7 @@ class BlockReader:
         self._objects = objects
         self._layout = layout
         self._checked_arrays: set[str] = set()
-        self._indexes: OrderedDict[str, list[list[int]]] = OrderedDict()
+        self._indexes: OrderedDict[str, Index] = OrderedDict()
 
     def samples(self, block: int) -> SampleTable:
         """Return the samples of a block, padding left out."""
@@ -43,12 +41,17 @@ class BlockReader:
     def padded_samples(self, block: int) -> SampleTable:
         """Return the samples of a block and its padding, R rows."""
         arrays = self._layout.samples
-        return SampleTable(
+        table = SampleTable(
             keys=self._texts(arrays.key, block),
             labels=self._plain(arrays.label, block),
             digests=self._plain(arrays.digest, block),
             status=self._plain(arrays.status, block),
         )
+        wrong = table.problem(self._layout.blocks[block].num_rows, num_classes=self._layout.num_classes)
+        if wrong is not None:
+            spec: ArraySpec = getattr(arrays, wrong[0])
+            raise self.explain(spec.object_path(block), CorruptChunkError(wrong[1]))
+        return table
 
     def view_digests(self, block: int, aug_seed: int) -> NDArray[np.uint32]:
         """Return the view digests of one augmentation seed, uint32 (R,)."""
@@ -79,7 +82,7 @@ class BlockReader:
         path = spec.object_path(group, *rest)
         self._check_array(spec)
         with self._explained(path):
-            start, size = self._index(spec, path)[number]
+            start, size = self._index(spec, path)[number].tolist()
             data = self._objects.get_range(path, start, size)
             return decode_chunk(data, spec.dtype, spec.chunk)
 
@@ -87,30 +90,33 @@ class BlockReader:
         self._check_array(spec)
         path = spec.object_path(block)
         with self._explained(path):
-            return decode_chunk(self._whole(path), spec.dtype, spec.chunk)
+            return decode_chunk(self._whole(spec, path), spec.dtype, spec.chunk)
 
     def _texts(self, spec: ArraySpec, block: int) -> tuple[str, ...]:
         self._check_array(spec)
         path = spec.object_path(block)
         with self._explained(path):
-            return decode_texts(self._whole(path), spec.chunk[0])
+            return decode_texts(self._whole(spec, path), spec.chunk[0])
 
-    def _whole(self, path: str) -> bytes:
-        if self._objects.size(path) > _LARGEST_TABLE:
-            raise CorruptChunkError(f"it has more than {_LARGEST_TABLE:,} bytes")
-        return self._objects.get(path)
+    def _whole(self, spec: ArraySpec, path: str) -> bytes:
+        size = self._objects.size(path)
+        if size > spec.largest_object:
+            raise CorruptChunkError(
+                f"it has {size:,} bytes, more than the {spec.largest_object:,} that it can have"
+            )
+        return self._objects.get_range(path, 0, size)
 
-    def _index(self, spec: ArraySpec, path: str) -> list[list[int]]:
+    def _index(self, spec: ArraySpec, path: str) -> Index:
         if path in self._indexes:
             self._indexes.move_to_end(path)
             return self._indexes[path]
         num_chunks = spec.chunks_per_object
         data = self._objects.get_range(path, 0, index_bytes(num_chunks))
-        index: list[list[int]] = decode_index(data, num_chunks).tolist()
-        for start, size in index:
-            # A chunk that does not compress grows by a few bytes only.
-            if start < index_bytes(num_chunks) or size > spec.chunk_bytes + 4096 or start > _LARGEST_OBJECT:
-                raise CorruptChunkError("its index points to where no chunk can be")
+        index = decode_index(data, num_chunks)
+        starts, sizes = index[:, 0], index[:, 1]
+        is_inside = (starts >= index_bytes(num_chunks)) & (starts <= spec.largest_object)
+        if not (is_inside & (sizes <= spec.largest_chunk)).all():
+            raise CorruptChunkError("its index points to where no chunk can be")
         self._indexes[path] = index
         if len(self._indexes) > _INDEXES_KEPT:
             self._indexes.popitem(last=False)

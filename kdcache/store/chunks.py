@@ -1,10 +1,13 @@
 """One chunk's bytes to an array: a small, strict reader of just the codecs that format 1 uses.
 
-A chunk is a Blosc frame and its crc32c. Nothing is decompressed before the checksum fits and the frame
-says the size that the metadata promises.
+A chunk is a Blosc frame and its crc32c. Nothing is allocated or decompressed before the checksum fits and the
+frame's header says what the metadata promises: zstd, bitshuffle, the items' size and the decoded size. Other
+compressors are never run.
 """
 
 import struct
+from math import prod
+from typing import Final
 
 import google_crc32c
 import numpy as np
@@ -12,21 +15,21 @@ from numcodecs import blosc  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError
+from kdcache.store.arrays import index_bytes, largest_texts
 
-__all__ = ["decode_chunk", "decode_index", "decode_texts", "index_bytes"]
+__all__ = ["Index", "decode_chunk", "decode_index", "decode_texts"]
 
 Index = NDArray[np.uint64]
 
 _BLOSC_HEADER = struct.Struct("<BBBBIII")
-_LARGEST_TEXTS = 1 << 28
+_FRAME_VERSION: Final = 2
+_ZSTD_BITSHUFFLE: Final = 0x84
+# Whether the bytes are stored as they are, and whether blocks are split by byte: Blosc decides.
+_FREE_FLAGS: Final = 0x12
+_LARGEST_BLOCK: Final = 1 << 24
 
 # Blosc's thread pool does not survive a fork, and loader workers are one reader each.
 blosc.use_threads = False
-
-
-def index_bytes(num_chunks: int) -> int:
-    """Return the size of the index at the start of an object with several chunks."""
-    return 16 * num_chunks + 4
 
 
 def decode_index(data: bytes, num_chunks: int) -> Index:
@@ -46,10 +49,12 @@ def decode_chunk(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[np.
     Raises:
         CorruptChunkError: it fails its checksum, or is not of this dtype and shape.
     """
-    values = np.empty(shape, dtype=np.dtype(dtype).newbyteorder("<"))
-    frame = _frame(data)
-    if _decoded_bytes(frame) != values.nbytes:
-        raise CorruptChunkError(f"a chunk would decode to {_decoded_bytes(frame)} bytes, not {values.nbytes}")
+    items = np.dtype(dtype).newbyteorder("<")
+    expected = prod(shape) * items.itemsize
+    frame, size = _frame(data, items.itemsize)
+    if size != expected:
+        raise CorruptChunkError(f"a chunk would decode to {size:,} bytes, not {expected:,}")
+    values = np.empty(shape, dtype=items)
     _decompress(frame, values)
     return values
 
@@ -60,11 +65,10 @@ def decode_texts(data: bytes, num_rows: int) -> tuple[str, ...]:
     Raises:
         CorruptChunkError: it fails its checksum, or does not hold ``num_rows`` strings.
     """
-    frame = _frame(data)
-    size = _decoded_bytes(frame)
-    if size > _LARGEST_TEXTS:
+    frame, size = _frame(data, 1)
+    if size > largest_texts(num_rows):
         raise CorruptChunkError(
-            f"a chunk of keys would decode to {size:,} bytes, more than {_LARGEST_TEXTS:,}"
+            f"a chunk of {num_rows:,} keys would decode to {size:,} bytes, more than {largest_texts(num_rows):,}"
         )
     texts = np.empty(size, dtype=np.uint8)
     _decompress(frame, texts)
@@ -78,16 +82,22 @@ def _checked(data: bytes, what: str) -> bytes:
     return body
 
 
-def _frame(data: bytes) -> bytes:
+def _frame(data: bytes, itemsize: int) -> tuple[bytes, int]:
+    """Return a Blosc frame such as we write, and the size that it says it decodes to."""
     frame = _checked(data, "a chunk")
-    if len(frame) < _BLOSC_HEADER.size or _BLOSC_HEADER.unpack_from(frame)[6] != len(frame):
+    if len(frame) < _BLOSC_HEADER.size:
         raise CorruptChunkError("a chunk is not one Blosc frame")
-    return frame
-
-
-def _decoded_bytes(frame: bytes) -> int:
-    size: int = _BLOSC_HEADER.unpack_from(frame)[4]
-    return size
+    version, _, flags, typesize, size, block_size, frame_size = _BLOSC_HEADER.unpack_from(frame)
+    if frame_size != len(frame):
+        raise CorruptChunkError("a chunk is not one Blosc frame")
+    if version != _FRAME_VERSION or flags & ~_FREE_FLAGS != _ZSTD_BITSHUFFLE or typesize != itemsize:
+        raise CorruptChunkError(
+            f"a chunk is compressed in another way than by zstd and bitshuffle of {itemsize} bytes "
+            f"(Blosc version {version}, flags {flags:#04x}, items of {typesize} bytes)"
+        )
+    if not 0 < block_size <= min(size, _LARGEST_BLOCK):
+        raise CorruptChunkError(f"a chunk of {size:,} bytes says that its blocks have {block_size:,}")
+    return frame, size
 
 
 def _decompress(frame: bytes, values: NDArray[np.generic]) -> None:

@@ -1,15 +1,17 @@
 """Commit records: the proof that a unit is whole, written last."""
 
-import json
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from kdcache.config.base import Settings
 from kdcache.digest import canonical_json, json_sha256, sha256_hex
 from kdcache.errors import ConfigError, CorruptChunkError
+from kdcache.store.documents import parsed_json
 from kdcache.store.manifest import Identity
+from kdcache.store.paths import safe_path
 
 __all__ = [
     "CommitRecord",
@@ -22,11 +24,14 @@ __all__ = [
 ]
 
 
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
 class ObjectDigest(Settings):
     """One object and what its bytes must be."""
 
-    path: str
-    size: int = Field(ge=0)
+    path: Annotated[str, AfterValidator(safe_path)]
+    size: Count
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -43,13 +48,13 @@ class CommitRecord(Settings):
         seconds: how long the unit took.
     """
 
-    unit: str
-    objects: tuple[ObjectDigest, ...]
-    rows: int = Field(ge=0)
-    failures: dict[str, int] = Field(default_factory=dict)
-    labelled: int = Field(default=0, ge=0)
-    correct: int = Field(default=0, ge=0)
-    saturated: int = Field(default=0, ge=0)
+    unit: Annotated[str, AfterValidator(safe_path)]
+    objects: tuple[ObjectDigest, ...] = Field(max_length=8)
+    rows: Count
+    failures: dict[str, Count] = Field(default_factory=dict, max_length=64)
+    labelled: Count = 0
+    correct: Count = 0
+    saturated: Count = 0
     seconds: float = Field(default=0.0, ge=0)
 
     @property
@@ -92,7 +97,11 @@ def load_index(data: bytes, *, where: str) -> tuple[CommitRecord, ...]:
     bodies = _opened("records", data, where=where)
     if not isinstance(bodies, list):
         raise _damaged(where, "its records are not a list")
-    return tuple(_parse(body, where=where) for body in bodies)
+    records = tuple(_parse(body, where=where) for body in bodies)
+    for one, next_one in pairwise(records):
+        if one.unit >= next_one.unit:
+            raise _damaged(where, f"its records are not sorted: {next_one.unit} follows {one.unit}")
+    return records
 
 
 def _sealed(name: str, body: Any) -> bytes:
@@ -102,10 +111,10 @@ def _sealed(name: str, body: Any) -> bytes:
 def _opened(name: str, data: bytes, *, where: str) -> Any:
     # Only the one canonical text is accepted, so that no flipped bit can hide in spelling.
     try:
-        document = json.loads(data)
+        document = parsed_json(data)
         body = document[name]
         is_intact = _sealed(name, body) == data
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _damaged(where, str(error) or type(error).__name__) from error
     if not is_intact:
         raise _damaged(where, "its sha256 does not fit its text")

@@ -17,8 +17,9 @@ import numpy as np
 
 from kdcache.errors import CorruptChunkError
 from kdcache.logits import Float32, TopKLogits
-from kdcache.store.head import NUM_HEAD_PLANES, Planes, decode_head, encode_head
+from kdcache.store.head import NUM_HEAD_PLANES, Planes, check_head, decode_head, encode_head
 from kdcache.store.manifest import Encoding, num_planes
+from kdcache.store.rows import demand_rows
 
 __all__ = ["count_saturated", "decode", "empty_planes", "encode", "plane_dtype"]
 
@@ -26,7 +27,10 @@ _GAPS_PER_NAT = 16
 _LARGEST_GAP = 254
 _NO_CLASS = 255
 _LARGEST_STEP = 254
+_LARGEST_STEP_NATS = float(np.finfo(np.float32).max) / 256
 _LARGEST_UINT16_CLASSES = 65_534
+# Up to here, comparing all with all is quicker than sorting.
+_FEW_CLASSES = 32
 
 
 def plane_dtype(encoding: Encoding, num_classes: int) -> np.dtype[Any]:
@@ -64,10 +68,10 @@ def encode(cut: TopKLogits, *, encoding: Encoding, top_k: int) -> Planes:
 def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: int) -> TopKLogits:
     """Return the N views of planes (P, N).
 
-    Class ids and gaps are checked to be in range; ``check_planes`` checks everything.
+    Every value that is returned is checked: whoever made the cache may have written anything.
 
     Raises:
-        CorruptChunkError: the planes are not of this encoding.
+        CorruptChunkError: the planes are not of this encoding, or hold what ``encode`` never writes.
         ValueError: the encoding is that of an embedding, which ``decode_features`` reads.
     """
     if encoding == "features16":
@@ -77,18 +81,17 @@ def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: in
             f"a view has {len(planes_PN)} planes, {encoding} with K={top_k} and {num_classes} classes has "
             f"{num_planes(encoding, top_k, num_classes)}; the chunk is damaged: run kdcache verify"
         )
-    head_6N = decode_head(planes_PN[-NUM_HEAD_PLANES:])
-    body_PN = planes_PN[:-NUM_HEAD_PLANES]
-    if encoding in {"gap8", "hard"}:
-        return _decode_gap8(body_PN, head_6N, top_k, num_classes)
-    logits_NC = _decode_dense8(body_PN, head_6N[0]) if encoding == "dense8" else _from_halves(body_PN)
+    body_PN, head_6N = planes_PN[:-NUM_HEAD_PLANES], planes_PN[-NUM_HEAD_PLANES:]
     is_bad_N = planes_PN[0] == np.iinfo(planes_PN.dtype).max
-    if is_bad_N.any():
-        logits_NC[is_bad_N] = -np.inf
-        _clear(head_6N, is_bad_N)
-    if encoding == "float32":
-        head_6N[0, ~is_bad_N] = logits_NC.max(axis=1)[~is_bad_N]
-    return _top_k_logits(None, logits_NC, head_6N, num_classes)
+    has_ids = encoding in {"gap8", "hard"}
+    nats_6N = decode_head(head_6N)
+    if has_ids:
+        cut = _decode_gap8(body_PN, nats_6N, is_bad_N, num_classes)
+    else:
+        read = _decode_dense8 if encoding == "dense8" else _decode_float32
+        cut = _top_k_logits(None, read(body_PN, nats_6N, is_bad_N), nats_6N, num_classes)
+    check_head(head_6N, is_bad_N, has_tail=has_ids)
+    return cut
 
 
 def count_saturated(cut: TopKLogits) -> int:
@@ -132,26 +135,35 @@ def _encode_gap8(cut: TopKLogits, body_PN: Planes, top_k: int) -> None:
     body_PN[top_k:] = np.where(class_ids_NK[:, 1:] >= 0, gaps_NK, _NO_CLASS).T
 
 
-def _decode_gap8(body_PN: Planes, head_6N: Float32, top_k: int, num_classes: int) -> TopKLogits:
-    ids_KN, gaps_KN = body_PN[:top_k], body_PN[top_k:]
+def _decode_gap8(body_PN: Planes, head_6N: Float32, is_bad_N: Planes, num_classes: int) -> TopKLogits:
+    ids_KN, gaps_KN = np.split(body_PN, [(len(body_PN) + 1) // 2])
     logits_KN = _padded_rows(ids_KN.shape, np.float32)
     logits_KN[0] = head_6N[0]
     np.multiply(gaps_KN, np.float32(1.0 / _GAPS_PER_NAT), out=logits_KN[1:], dtype=np.float32)
     # Ten times as fast as np.subtract.accumulate, which walks down the columns.
-    for k in range(1, top_k):
+    for k in range(1, len(logits_KN)):
         np.subtract(logits_KN[k - 1], logits_KN[k], out=logits_KN[k])
     class_ids_KN = _padded_rows(ids_KN.shape, np.int32)
     class_ids_KN[:] = ids_KN
-    is_whole = int(ids_KN.max(initial=0)) < num_classes and int(gaps_KN.max(initial=0)) <= _LARGEST_GAP
+    num_good = _num_good(is_bad_N)
+    good_KN, steps_KN = ids_KN[:, :num_good], gaps_KN[:, :num_good]
+    is_whole = int(good_KN.max(initial=0)) < num_classes and int(steps_KN.max(initial=0)) <= _LARGEST_GAP
     if not is_whole:
-        is_missing_KN = ids_KN == np.iinfo(ids_KN.dtype).max
-        _check_ranges(ids_KN, gaps_KN, is_missing_KN, num_classes)
-        logits_KN[is_missing_KN] = -np.inf
-        class_ids_KN[is_missing_KN] = -1
-        _clear(head_6N, is_missing_KN[0])
-    return _top_k_logits(
-        np.ascontiguousarray(class_ids_KN.T), np.ascontiguousarray(logits_KN.T), head_6N, num_classes
-    )
+        is_missing_KN = good_KN == np.iinfo(ids_KN.dtype).max
+        _check_missing(good_KN, steps_KN, is_missing_KN, num_classes)
+        logits_KN[:, :num_good][is_missing_KN] = -np.inf
+        class_ids_KN[:, :num_good][is_missing_KN] = -1
+    if num_good < len(is_bad_N) or not is_whole:
+        logits_KN[:, num_good:], class_ids_KN[:, num_good:] = -np.inf, -1
+        _clear(head_6N, is_bad_N)
+    class_ids_NK = np.ascontiguousarray(class_ids_KN.T)
+    _check_distinct(good_KN, class_ids_NK[:num_good])
+    return _top_k_logits(class_ids_NK, np.ascontiguousarray(logits_KN.T), head_6N, num_classes)
+
+
+def _num_good(is_bad_N: Planes) -> int:
+    """Return how many rows come before those at the end without targets: padding, which is all the same."""
+    return len(is_bad_N) - int(np.argmin(is_bad_N[::-1])) if not is_bad_N.all() else 0
 
 
 def _padded_rows(shape: tuple[int, ...], dtype: Any) -> Planes:
@@ -163,13 +175,31 @@ def _padded_rows(shape: tuple[int, ...], dtype: Any) -> Planes:
     return np.empty((shape[0], shape[1] + 16), dtype=dtype)[:, : shape[1]]
 
 
-def _check_ranges(ids_KN: Planes, gaps_KN: Planes, is_missing_KN: Planes, num_classes: int) -> None:
-    if ((ids_KN >= num_classes) & ~is_missing_KN).any():
-        raise CorruptChunkError(
-            f"a class id is not below {num_classes}; the chunk is damaged: run kdcache verify"
-        )
-    if ((gaps_KN > _LARGEST_GAP) & ~is_missing_KN[1:]).any():
-        raise CorruptChunkError(f"a gap is above {_LARGEST_GAP}; the chunk is damaged: run kdcache verify")
+def _check_missing(ids_KN: Planes, gaps_KN: Planes, is_missing_KN: Planes, num_classes: int) -> None:
+    """Check ids and gaps where some rows have fewer than K classes."""
+    is_bad_N = is_missing_KN[0]
+    is_id_KN = (ids_KN < num_classes) | is_missing_KN
+    demand_rows(is_id_KN.all(axis=0), f"a class id is not below {num_classes}")
+    is_gap_KN = (gaps_KN <= _LARGEST_GAP) | is_missing_KN[1:]
+    demand_rows(is_gap_KN.all(axis=0), f"a gap is above {_LARGEST_GAP}")
+    demand_rows(
+        ~(is_missing_KN[:-1] & ~is_missing_KN[1:]).any(axis=0) | is_bad_N, "a class follows a missing one"
+    )
+    is_marked_KN = (gaps_KN == _NO_CLASS) == is_missing_KN[1:]
+    demand_rows(is_marked_KN.all(axis=0) | is_bad_N, f"a gap of {_NO_CLASS} has a class")
+
+
+def _check_distinct(ids_KN: Planes, class_ids_NK: Planes) -> None:
+    lags = range(1, len(ids_KN))
+    if len(ids_KN) <= _FEW_CLASSES and not any((ids_KN[lag:] == ids_KN[:-lag]).any() for lag in lags):
+        return
+    # NumPy sorts rows of int32 by SIMD: uint16 columns would take ten times as long.
+    ordered_NK = np.sort(class_ids_NK, axis=1)
+    # In one line first, which is quicker; there the end of a row may equal the beginning of the next.
+    ordered = ordered_NK.ravel()
+    if (ordered[1:] == ordered[:-1]).any():
+        is_twice_NK = (ordered_NK[:, 1:] == ordered_NK[:, :-1]) & (ordered_NK[:, 1:] >= 0)
+        demand_rows(~is_twice_NK.any(axis=1), "a class id is there twice")
 
 
 def _encode_dense8(cut: TopKLogits, body_PN: Planes) -> None:
@@ -183,13 +213,34 @@ def _encode_dense8(cut: TopKLogits, body_PN: Planes) -> None:
     body_PN[-2:] = _halves(step_N[:, None])
 
 
-def _decode_dense8(body_PN: Planes, top1_N: Float32) -> Float32:
+def _decode_dense8(body_PN: Planes, head_6N: Float32, is_bad_N: Planes) -> Float32:
     steps_CN = body_PN[:-2]
     step_N = _from_halves(body_PN[-2:])[:, 0]
+    is_step_N = (step_N >= 0) & (step_N <= _LARGEST_STEP_NATS)
+    demand_rows(is_step_N | is_bad_N, "the step is not a finite number")
+    demand_rows((steps_CN.max(axis=0) <= _NO_CLASS) | is_bad_N, f"a class has more than {_NO_CLASS} steps")
+    demand_rows((steps_CN.min(axis=0) == 0) | is_bad_N, "no class is the best")
     with np.errstate(invalid="ignore"):  # rows without targets have NaN for a step
-        logits_CN = top1_N - steps_CN * step_N
+        logits_CN = head_6N[0] - steps_CN * step_N
     logits_CN[steps_CN == _NO_CLASS] = -np.inf
-    return np.ascontiguousarray(logits_CN.T, dtype=np.float32)
+    logits_NC = np.ascontiguousarray(logits_CN.T, dtype=np.float32)
+    return _without_bad(logits_NC, head_6N, is_bad_N)
+
+
+def _decode_float32(body_PN: Planes, head_6N: Float32, is_bad_N: Planes) -> Float32:
+    logits_NC = _without_bad(_from_halves(body_PN), head_6N, is_bad_N)
+    best_N = logits_NC.max(axis=1)
+    demand_rows((best_N < np.inf) | is_bad_N, "a logit is NaN or +inf")
+    demand_rows((best_N > -np.inf) | is_bad_N, "no logit is finite")
+    head_6N[0, ~is_bad_N] = best_N[~is_bad_N]
+    return logits_NC
+
+
+def _without_bad(logits_NC: Float32, head_6N: Float32, is_bad_N: Planes) -> Float32:
+    if is_bad_N.any():
+        logits_NC[is_bad_N] = -np.inf
+        _clear(head_6N, is_bad_N)
+    return logits_NC
 
 
 def _halves(values_NK: Float32) -> Planes:

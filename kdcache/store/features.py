@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kdcache.errors import CorruptChunkError
 from kdcache.logits import Float32
 from kdcache.store.head import Planes
+from kdcache.store.rows import demand_rows
 
 __all__ = ["LARGEST_FEATURE", "Float16", "decode_features", "encode_features"]
 
@@ -21,6 +22,9 @@ LARGEST_FEATURE: Final = float(np.finfo(np.float16).max)
 """What float16 ends at; anything larger is refused, not cut off."""
 
 _PLANES_AT_ONCE = 32
+_WITHOUT_SIGN: Final = np.uint16(0x7FFF)
+_INFINITY: Final = np.uint16(0x7C00)
+_NO_FEATURE: Final = np.uint16(0xFFFF)
 
 
 def encode_features(features_ND: Float32) -> Planes:
@@ -38,13 +42,16 @@ def decode_features(planes_DN: Planes, *, num_features: int) -> Float16:
     """Return float16 features (N, D) from planes (D, N); NaN in rows without any.
 
     Raises:
-        CorruptChunkError: the planes are not those of ``num_features``.
+        CorruptChunkError: the planes are not those of ``num_features``, or a feature is NaN or infinite.
     """
     if len(planes_DN) != num_features or planes_DN.dtype != np.uint16:
         raise CorruptChunkError(
             f"a view has {len(planes_DN)} planes of {planes_DN.dtype}, {num_features} features have as many of "
             "uint16; the chunk is damaged: run kdcache verify"
         )
+    # Without their sign, the bits of NaN and infinity are the largest of all.
+    largest_N = np.bitwise_and(planes_DN, _WITHOUT_SIGN).max(axis=0)
+    demand_rows((largest_N < _INFINITY) | (planes_DN[0] == _NO_FEATURE), "a feature is NaN or infinite")
     features_ND = np.empty((planes_DN.shape[1], num_features), dtype=np.float16)
     # In one go it takes up to six times as long: see ``encoding._padded_rows``.
     for first in range(0, num_features, _PLANES_AT_ONCE):

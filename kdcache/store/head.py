@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.logits import Float32, TopKLogits
+from kdcache.store.rows import demand_rows
 
-__all__ = ["NUM_HEAD_PLANES", "Planes", "decode_head", "encode_head"]
+__all__ = ["NUM_HEAD_PLANES", "Planes", "check_head", "decode_head", "encode_head"]
 
 NUM_HEAD_PLANES = 6
 
@@ -42,3 +43,20 @@ def decode_head(head_6N: Planes) -> Float32:
     tail_3N = values_6N[1:4]
     tail_3N[signed_6N[1:4] == _NO_TAIL] = -np.inf
     return values_6N
+
+
+def check_head(head_6N: Planes, is_bad_N: NDArray[np.bool_], *, has_tail: bool) -> None:
+    """Check the head of all rows but the bad ones.
+
+    Raises:
+        CorruptChunkError: naming the first row whose head no logits have.
+    """
+    signed_6N = head_6N.view(np.dtype(f"i{head_6N.dtype.itemsize}"))
+    is_number_6N = (signed_6N >= -_LIMIT) & (signed_6N <= _LIMIT)
+    is_number_6N[1:4] |= signed_6N[1:4] == _NO_TAIL
+    demand_rows(is_number_6N.all(axis=0) | is_bad_N, "a head value is out of range")
+    demand_rows((signed_6N[4] <= 0) | is_bad_N, "the mean logit is above the best one")
+    demand_rows((signed_6N[5] >= 0) | is_bad_N, "the standard deviation is negative")
+    if not has_tail:
+        is_none_N = (signed_6N[1:4] == _NO_TAIL).all(axis=0)
+        demand_rows(is_none_N | is_bad_N, "all classes are kept, yet there is a tail")

@@ -11,6 +11,7 @@ import numpy as np
 
 from kdcache.store.arrays import ArraySpec
 from kdcache.store.manifest import Identity, TeacherIdentity
+from kdcache.store.tables import LABEL_FILL
 
 __all__ = [
     "INDEX_PATH",
@@ -34,7 +35,6 @@ __all__ = [
 ROOT_PATH = "zarr.json"
 INDEX_PATH = "commits/index.json"
 SUMS_PATH = "SHA256SUMS"
-LABEL_FILL = -(2**31)
 THUMBNAIL_ROWS = 8
 
 SAMPLES = "samples"
@@ -146,6 +146,7 @@ class Layout:
 
     blocks: tuple[Block, ...]
     num_groups: int
+    num_classes: int
     samples: SampleArrays
     views: ViewArrays
     targets: dict[str, ArraySpec]
@@ -157,6 +158,7 @@ class Layout:
         return cls(
             blocks=blocks,
             num_groups=identity.num_aug_seeds // identity.seeds_per_group,
+            num_classes=identity.num_classes,
             samples=_sample_arrays(identity, len(blocks)),
             views=_view_arrays(identity, len(blocks)),
             targets={name: _target_array(identity, name, len(blocks)) for name in identity.teachers},
@@ -176,6 +178,20 @@ class Layout:
         yield from (Unit.samples(block) for block in blocks)
         for kind in (VIEWS, *self.targets):
             yield from (Unit(kind, block, group) for block in blocks for group in range(self.num_groups))
+
+    @property
+    def num_units(self) -> int:
+        """How many units the complete cache has."""
+        return len(self.blocks) * (1 + self.num_groups * (1 + len(self.targets)))
+
+    def unit(self, name: str) -> Unit | None:
+        """Return the unit of a name, None if this cache has no such unit."""
+        kind, _, place = name.rpartition("/")
+        block, *groups = (int(part) if part.isdecimal() else -1 for part in place.split("-"))
+        unit = Unit(kind, block, *groups[:1])
+        is_known = kind == SAMPLES if unit.group is None else kind in {VIEWS, *self.targets}
+        is_there = block < len(self.blocks) and (unit.group or 0) < self.num_groups
+        return unit if is_known and is_there and unit.name == name else None
 
     def objects_of(self, unit: Unit) -> tuple[tuple[ArraySpec, tuple[int, ...]], ...]:
         """Return the objects of a unit as (array, position on its grid of objects), in writing order."""

@@ -3,9 +3,10 @@
 Two caches with equal identities and equal data objects are the same cache, whoever made them and when.
 """
 
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, model_validator
 
 from kdcache.config.base import Settings
 from kdcache.config.views import ViewPolicy
@@ -37,8 +38,21 @@ __all__ = [
 FORMAT_VERSION: Literal[1] = 1
 
 _MIXING_WINDOW = 64
-# Blosc frames end at 2 GiB; a reader holds one inner chunk decoded.
-_LARGEST_CHUNK = 1 << 30
+# A reader holds one chunk, and needs a few times as much to decode it; a writer holds a unit.
+_LARGEST_CHUNK: Final = 1 << 27
+_LARGEST_UNIT: Final = 1 << 32
+_MOST_BLOCKS: Final = 1 << 20
+_MOST_UNITS: Final = 1 << 22
+
+_NO_FILE_NAME = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]|^\.\.?$|^pipe:")
+
+
+def _file_name(name: str) -> str:
+    if _NO_FILE_NAME.search(name):
+        raise ValueError(
+            f"{name[:200]!r} is not the name of a file: a shard is known by its name without folder"
+        )
+    return name
 
 
 class ShardEntry(Settings):
@@ -50,8 +64,8 @@ class ShardEntry(Settings):
         digest: ``kdcache.digest.shard_digest`` of its members.
     """
 
-    name: str = Field(min_length=1, max_length=1024)
-    num_samples: int = Field(ge=1)
+    name: Annotated[str, AfterValidator(_file_name)] = Field(min_length=1, max_length=1024)
+    num_samples: int = Field(ge=1, le=1 << 32)
     digest: Sha256
 
 
@@ -69,15 +83,15 @@ class Identity(Settings):
     """
 
     format_version: Literal[1] = FORMAT_VERSION
-    shards: tuple[ShardEntry, ...] = Field(min_length=1)
+    shards: Annotated[tuple[ShardEntry, ...], FailFast()] = Field(min_length=1, max_length=_MOST_BLOCKS)
     class_names_sha256: Sha256 | None = None
     num_classes: int = Field(ge=1, le=1 << 24)
     policy: ViewPolicy
     policy_digest: Sha256
     num_aug_seeds: int = Field(ge=1, le=1 << 20)
     rows_per_block: int = Field(ge=1, le=4096)
-    seeds_per_group: int = Field(ge=1)
-    teachers: dict[TeacherName, TeacherIdentity] = Field(default_factory=dict)
+    seeds_per_group: int = Field(ge=1, le=1 << 15)
+    teachers: dict[TeacherName, TeacherIdentity] = Field(default_factory=dict, max_length=1000)
 
     @model_validator(mode="after")
     def _check_views(self) -> Self:
@@ -117,6 +131,23 @@ class Identity(Settings):
                     f"{teacher.num_planes} planes x {self.rows_per_block} rows; keep fewer classes or "
                     "fewer rows per block"
                 )
+            if size * self.seeds_per_group > _LARGEST_UNIT:
+                raise ValueError(
+                    f"one unit of teacher {name!r} would take {size * self.seeds_per_group:,} bytes (limit "
+                    f"{_LARGEST_UNIT:,}): {self.seeds_per_group} seeds of {size:,}; take fewer seeds per group"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_units(self) -> Self:
+        blocks = sum(-(-shard.num_samples // self.rows_per_block) for shard in self.shards)
+        groups = self.num_aug_seeds // self.seeds_per_group
+        units = blocks * (1 + groups * (1 + len(self.teachers)))
+        if blocks > _MOST_BLOCKS or units > _MOST_UNITS:
+            raise ValueError(
+                f"the cache would have {blocks:,} blocks (limit {_MOST_BLOCKS:,}) and {units:,} units (limit "
+                f"{_MOST_UNITS:,}); take more rows per block or more seeds per group, or make several caches"
+            )
         return self
 
     def canonical(self) -> dict[str, Any]:

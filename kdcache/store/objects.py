@@ -8,12 +8,15 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.store.addresses import demand_no_credentials, public_url
+from kdcache.store.local_files import Folder, demand_plain, open_plain, plain_size
 from kdcache.store.remote import SCHEMES, RemoteObjects
 from kdcache.store.stored import StoredObject
 
@@ -75,19 +78,21 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
+        self._folder = Folder(root)
         self._durable: set[Path] = set()
 
     def get(self, path: str) -> bytes:
         """Return a whole object; FileNotFoundError when there is none."""
         try:
-            return (self.root / path).read_bytes()
+            with os.fdopen(open_plain(self._folder.inside(path)), "rb") as file:
+                return file.read()
         except OSError as error:
             raise self._unread(path, error) from error
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
         try:
-            descriptor = os.open(f"{self.url}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_plain(self._folder.inside(path))
             try:
                 return os.pread(descriptor, length, start)
             finally:
@@ -98,7 +103,7 @@ class LocalObjects:
     def size(self, path: str) -> int:
         """Return an object's size; FileNotFoundError when there is none."""
         try:
-            return (self.root / path).stat().st_size
+            return plain_size(self._folder.inside(path))
         except OSError as error:
             raise self._unread(path, error) from error
 
@@ -108,8 +113,8 @@ class LocalObjects:
         Raises:
             StoreError: the disk is full, the folder may not be written, or its file system has no hard links.
         """
-        target = self.root / path
         with self._explained(path):
+            target = Path(self._folder.inside(path))
             self._make_folder(target.parent)
             is_new = not target.exists() and self._linked(target, data)
             # Also a name that is taken: whoever took it may have died, or still stand, before it was durable.
@@ -118,10 +123,11 @@ class LocalObjects:
 
     def replace(self, path: str, data: bytes) -> None:
         """Publish an object whole and durably, in place of the one that has the name."""
-        target = self.root / path
-        with self._explained(path), self._written(target, data) as temporary:
-            temporary.replace(target)
-            _sync_folder(target.parent)
+        with self._explained(path):
+            target = Path(self._folder.inside(path))
+            with self._written(target, data) as temporary:
+                temporary.replace(target)
+                _sync_folder(target.parent)
 
     def swap(self, path: str, old: bytes | None, new: bytes) -> bool:
         """Publish ``new`` if the object still holds ``old`` (None: if there is none); else False."""
@@ -145,22 +151,25 @@ class LocalObjects:
 
     def _files(self, prefix: str) -> Iterator[StoredObject]:
         try:
-            for folder, folders, names in os.walk(self.root / prefix, onerror=_demand_listed):
+            top = self._folder.inside(f"{prefix.strip('/')}/x".lstrip("/")).removesuffix("/x")
+            for folder, folders, names in os.walk(top, onerror=_demand_listed):
                 folders.sort()
-                for name in sorted(names):
+                for name in sorted([*folders, *names]):
                     file = Path(folder, name)
                     with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
-                        status = file.stat()
-                        yield StoredObject(
-                            file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
-                        )
+                        status = file.lstat()
+                        demand_plain(str(file), status.st_mode)
+                        if stat.S_ISREG(status.st_mode):
+                            yield StoredObject(
+                                file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
+                            )
         except OSError as error:
             raise self._unread(prefix, error) from error
 
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
         with self._explained(path), contextlib.suppress(FileNotFoundError):
-            (self.root / path).unlink()
+            Path(self._folder.inside(path)).unlink()
             return
         raise FileNotFoundError(path)
 
@@ -250,9 +259,10 @@ def open_objects(url: str | Path) -> ObjectStore:
     """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
 
     Raises:
-        ConfigError: the URL has a scheme that this version cannot use.
+        ConfigError: the URL has a scheme that this version cannot use, or a user name or password in it.
     """
     text = str(url)
+    demand_no_credentials(text)
     parts = urlsplit(text)
     if "://" not in text:
         return LocalObjects(Path(text).expanduser())
@@ -260,7 +270,7 @@ def open_objects(url: str | Path) -> ObjectStore:
         return RemoteObjects(text)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise ConfigError(
-            f"cannot open a cache at {text}: this version knows local folders "
+            f"cannot open a cache at {public_url(text)}: this version knows local folders "
             "(a path or file:///path) and s3://bucket/folder; copy the cache to one of them first"
         )
     return LocalObjects(Path(unquote(parts.path)))

@@ -19,6 +19,7 @@ from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import all_records, list_units
 from kdcache.store.root import read_manifest
 from kdcache.store.tables import SampleTable
+from kdcache.store.trust import check_record
 
 __all__ = ["Cache", "open_cache"]
 
@@ -211,9 +212,11 @@ class Cache:
         """Yield all commit records, sorted by unit name.
 
         Raises:
-            CorruptChunkError: one is damaged.
+            CorruptChunkError: one is damaged, or does not fit the manifest.
         """
-        return all_records(self._objects)
+        for record in all_records(self._objects):
+            check_record(record, self.layout, url=self.url)
+            yield record
 
     def content_id(self) -> str:
         """Return the id that equal caches share, as in ``sha256:1f0c...``; of what is committed now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kdcache.errors import CorruptChunkError
 from kdcache.store.commits import CommitRecord, load_index, load_record
 from kdcache.store.documents import INDEX_LIMIT, RECORD_LIMIT, read_limited
 from kdcache.store.layout import INDEX_PATH, record_path
@@ -28,7 +29,12 @@ def read_record(objects: ObjectStore, unit_name: str) -> CommitRecord:
         CorruptChunkError: the record is damaged.
     """
     path = record_path(unit_name)
-    return load_record(read_limited(objects, path, limit=RECORD_LIMIT), where=f"{path} in {objects.url}")
+    record = load_record(read_limited(objects, path, limit=RECORD_LIMIT), where=f"{path} in {objects.url}")
+    if record.unit != unit_name:
+        raise CorruptChunkError(
+            f"{path} in {objects.url} is damaged: it is the record of {record.unit}; fetch the cache again"
+        )
+    return record
 
 
 def read_index(objects: ObjectStore) -> dict[str, CommitRecord]:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.store.addresses import public_text
 from kdcache.store.stored import StoredObject
 
 __all__ = ["SCHEMES", "RemoteObjects"]
@@ -238,4 +239,4 @@ def _timeout() -> float:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    return public_text(str(error).strip().partition("\n")[0])

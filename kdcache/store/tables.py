@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.logits import Int32
+from kdcache.store.texts import steers_terminal
 
 __all__ = [
+    "LABEL_FILL",
     "NO_LABEL",
     "STATUS_NAMES",
     "STATUS_OK",
@@ -27,6 +29,7 @@ STATUS_UNWRITTEN = 255
 STATUS_NAMES = {STATUS_UNDECODABLE: "undecodable", STATUS_TOO_LARGE: "too large"}
 
 NO_LABEL = -1
+LABEL_FILL = -(2**31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,22 @@ class SampleTable:
         """Count the bad samples by reason."""
         counts = {name: int((self.status == status).sum()) for status, name in STATUS_NAMES.items()}
         return {name: count for name, count in counts.items() if count}
+
+    def problem(self, num_rows: int, *, num_classes: int) -> tuple[str, str] | None:
+        """Return what no block of ``num_rows`` samples and padding has, as (column, what); None if all is right."""
+        status_N, padding = self.status[:num_rows], self.status[num_rows:]
+        label_N = self.labels[:num_rows]
+        rules = (
+            ("status", np.isin(status_N, [STATUS_OK, *STATUS_NAMES]).all(), "a sample has an unknown status"),
+            ("status", (padding == STATUS_PADDING).all(), "padding is not marked as such"),
+            ("key", not any(self.keys[num_rows:]), "padding has keys"),
+            ("key", len(set(self.keys[:num_rows])) == num_rows, "a key is there twice"),
+            ("key", not steers_terminal("".join(self.keys)), "a key holds control characters"),
+            ("label", (label_N >= NO_LABEL).all(), "a label is below -1"),
+            ("label", (label_N < num_classes).all(), f"a label is not below {num_classes}"),
+            ("label", (self.labels[num_rows:] == LABEL_FILL).all(), "padding has labels"),
+        )
+        return next(((column, what) for column, is_right, what in rules if not is_right), None)
 
     def first_difference(self, other: "SampleTable") -> str | None:
         """Name the first sample in which the two tables differ and how; None when they are equal."""

@@ -1,26 +1,26 @@
 """Checking a whole cache: structure, every checksum, and what every stored view must fulfil."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-
-from kdcache.digest import sha256_hex
 from kdcache.errors import CorruptChunkError
 from kdcache.store.arrays import grown_document
 from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, ObjectDigest, content_id
 from kdcache.store.documents import ARRAY_LIMIT, ROOT_LIMIT, pretty_json, read_document, read_limited
 from kdcache.store.invariants import check_planes, has_targets
-from kdcache.store.layout import INDEX_PATH, LABEL_FILL, ROOT_PATH, SUMS_PATH, Layout, Unit, record_path
+from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SAMPLES, SUMS_PATH, VIEWS, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import list_units, read_index, read_record
 from kdcache.store.root import array_documents, expected_root, read_manifest
-from kdcache.store.tables import NO_LABEL, STATUS_NAMES, STATUS_OK, STATUS_PADDING
+from kdcache.store.trust import check_record
 
 __all__ = ["VerifyReport", "verify"]
+
+_BYTES_AT_ONCE: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,6 @@ class _Checker:
         self._manifest = manifest
         self._layout = Layout.of(manifest.identity)
         self._reader = BlockReader(objects, self._layout)
-        self._units = {unit.name: unit for unit in self._layout.units()}
 
     def check_metadata(self) -> None:
         """Compare every zarr.json with what format 1 says for this manifest, to the byte."""
@@ -90,27 +89,32 @@ class _Checker:
     def check_records(self) -> list[CommitRecord]:
         """Read every record; they must be known units, in the order of writing, as the index says."""
         names = sorted(list_units(self._objects))
-        known = {record.unit: record for record in (self._record(name) for name in names)}
+        strangers = [name for name in names if self._layout.unit(name) is None]
+        if strangers:
+            raise self._bad(record_path(strangers[0]), "the manifest has no such unit")
+        known = {name: read_record(self._objects, name) for name in names}
+        units = {
+            name: check_record(record, self._layout, url=self._objects.url) for name, record in known.items()
+        }
         for name, indexed in read_index(self._objects).items():
             if known.get(name) != indexed:
                 problem = "differs from" if name in known else "has no"
                 raise self._bad(INDEX_PATH, f"its record of {name} {problem} {record_path(name)}")
-        for name in names:
-            self._demand_earlier(self._units[name], known)
-        return [known[name] for name in self._units if name in known]
+        for unit in units.values():
+            self._demand_earlier(unit, known)
+        kinds = [SAMPLES, VIEWS, *self._layout.targets]
+        order = sorted(units.values(), key=lambda unit: (kinds.index(unit.kind), unit.block, unit.group or 0))
+        return [known[unit.name] for unit in order]
 
     def check_unit(self, record: CommitRecord) -> None:
         """Check the objects of a unit: their bytes, then their meaning."""
-        unit = self._units[record.unit]
-        expected = [spec.object_path(*position) for spec, position in self._layout.objects_of(unit)]
-        if [entry.path for entry in record.objects] != expected:
-            raise self._bad(record_path(unit.name), f"it names other objects than {', '.join(expected)}")
+        unit = check_record(record, self._layout, url=self._objects.url)
         for entry in record.objects:
             self._check_bytes(entry)
         try:
             self._check_meaning(unit, record)
         except CorruptChunkError as error:
-            raise self._reader.explain(expected[0], error) from error
+            raise self._reader.explain(record.objects[0].path, error) from error
 
     def report(self, records: list[CommitRecord]) -> VerifyReport:
         """Sum up."""
@@ -121,20 +125,11 @@ class _Checker:
             url=self._objects.url,
             content_id=content_id(self._manifest.identity, entries),
             units=len(records),
-            total_units=len(self._units),
+            total_units=self._layout.num_units,
             objects=len(entries),
             num_bytes=sum(entry.size for entry in entries),
             unknown=tuple(sorted(path for path, *_ in self._objects.list("") if path not in known)),
         )
-
-    def _record(self, name: str) -> CommitRecord:
-        path = record_path(name)
-        if name not in self._units:
-            raise self._bad(path, "the manifest has no such unit")
-        record = read_record(self._objects, name)
-        if record.unit != name:
-            raise self._bad(path, f"it is the record of {record.unit}")
-        return record
 
     def _demand_earlier(self, unit: Unit, known: dict[str, CommitRecord]) -> None:
         needed = [Unit.samples(unit.block)] if unit.group is not None else []
@@ -149,15 +144,23 @@ class _Checker:
             size = self._objects.size(entry.path)
             if size != entry.size:
                 raise self._bad(entry.path, f"it has {size:,} bytes, its commit record says {entry.size:,}")
-            data = self._objects.get(entry.path)
+            digest = self._sha256(entry)
         except FileNotFoundError as error:
             raise self._bad(entry.path, "it is committed, but missing") from error
-        if sha256_hex(data) != entry.sha256:
+        if digest != entry.sha256:
             raise self._bad(entry.path, "its sha256 is not the one in its commit record")
+
+    def _sha256(self, entry: ObjectDigest) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, entry.size, _BYTES_AT_ONCE):
+            digest.update(self._objects.get_range(entry.path, start, min(_BYTES_AT_ONCE, entry.size - start)))
+        return digest.hexdigest()
 
     def _check_meaning(self, unit: Unit, record: CommitRecord) -> None:
         if unit.group is None:
-            self._check_samples(unit, record)
+            # The reader has checked the table itself.
+            table = self._reader.padded_samples(unit.block)
+            _demand(int(table.ok_N.sum()) == record.rows, "its record counts other samples")
             return
         size = self._manifest.identity.seeds_per_group
         is_ok_R = self._reader.padded_samples(unit.block).ok_N
@@ -170,24 +173,10 @@ class _Checker:
             else:
                 self._reader.thumbnails(unit.block, seed)
                 has_data_R = self._reader.view_digests(unit.block, seed) != 0
-                _demand(bool((has_data_R == is_ok_R).all()), f"aug_seed {seed} lacks views, or has too many")
             _demand(not bool((has_data_R & ~is_ok_R).any()), f"aug_seed {seed} has data for a bad sample")
+            _demand(bool((has_data_R == is_ok_R).all()), f"aug_seed {seed} lacks data of a good sample")
             rows += int(has_data_R.sum())
         _demand(rows == record.rows, f"it has {rows} views, its record says {record.rows}")
-
-    def _check_samples(self, unit: Unit, record: CommitRecord) -> None:
-        table = self._reader.padded_samples(unit.block)
-        num_rows = self._layout.blocks[unit.block].num_rows
-        status_N, padding = table.status[:num_rows], table.status[num_rows:]
-        _demand(bool(np.isin(status_N, [STATUS_OK, *STATUS_NAMES]).all()), "a sample has an unknown status")
-        _demand(bool((padding == STATUS_PADDING).all()), "padding is not marked as such")
-        _demand(not any(table.keys[num_rows:]), "padding has keys")
-        _demand(len(set(table.keys[:num_rows])) == num_rows, "a key is there twice")
-        _demand(bool((table.labels[:num_rows] >= NO_LABEL).all()), "a label is below -1")
-        top = self._manifest.identity.num_classes
-        _demand(bool((table.labels[:num_rows] < top).all()), f"a label is not below {top}")
-        _demand(bool((table.labels[num_rows:] == LABEL_FILL).all()), "padding has labels")
-        _demand(int(table.ok_N.sum()) == record.rows, "its record counts other samples")
 
     def _document(self, path: str) -> Any:
         try:

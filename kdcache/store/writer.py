@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from kdcache.digest import sha256_hex
 from kdcache.errors import ManifestMismatchError, StoreError, ViewMismatchError
+from kdcache.store.arrays import LONGEST_TEXT
 from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, ObjectDigest, dump_index, dump_record
 from kdcache.store.create import create_or_resume
+from kdcache.store.documents import INDEX_LIMIT, is_readable
 from kdcache.store.head import Planes
 from kdcache.store.invariants import check_planes, has_targets
 from kdcache.store.layout import INDEX_PATH, LABEL_FILL, Layout, Unit, record_path
@@ -80,6 +82,7 @@ class CacheWriter:
             raise ValueError(
                 f"block {block} has {self.layout.blocks[block].num_rows} samples, not {len(table)}"
             )
+        self._demand_readable(block, table)
         unit = Unit.samples(block)
 
         def compare() -> None:
@@ -173,12 +176,17 @@ class CacheWriter:
         return self._publish(unit, lambda: iter((planes_GPR,)), record_fields, compare)
 
     def finish(self) -> None:
-        """Write ``commits/index.json``, which makes opening the cache fast."""
+        """Write ``commits/index.json``, which makes opening the cache fast.
+
+        One of hundreds of thousands of units would be larger than readers take: they then read record by record.
+        """
         found = (self._read_record(name) for name in sorted(self.committed()))
         records = [record for record in found if record is not None]
         for record in {record.unit.partition("/")[0]: record for record in records}.values():
             self._settle(record)
-        self._objects.replace(INDEX_PATH, dump_index(records))
+        index = dump_index(records)
+        if is_readable(index, limit=INDEX_LIMIT):
+            self._objects.replace(INDEX_PATH, index)
 
     def _publish(
         self,
@@ -220,6 +228,15 @@ class CacheWriter:
                 is_ours, data = is_ours and there == data, there
             digests.append(ObjectDigest(path=path, size=len(data), sha256=sha256_hex(data)))
         return tuple(digests), is_ours
+
+    def _demand_readable(self, block: int, table: SampleTable) -> None:
+        """Refuse what no reader would take from us."""
+        wrong = table.problem(len(table), num_classes=self.layout.num_classes)
+        problem = None if wrong is None else wrong[1]
+        if sum(len(key.encode()) for key in table.keys) > LONGEST_TEXT * len(table):
+            problem = f"its keys are longer than {LONGEST_TEXT:,} bytes"
+        if problem is not None:
+            raise StoreError(f"shard {self._shard_name(block)!r} cannot be cached: {problem}; pack it again")
 
     def _sample_arrays(self, table: SampleTable) -> Iterator[NDArray[Any]]:
         padding = self.manifest.identity.rows_per_block - len(table)

@@ -43,6 +43,40 @@ def test_numpy_never_loads_objects() -> None:
             assert "allow_pickle=True" not in ast.unparse(call), place
 
 
+def test_code_is_imported_by_name_in_five_places_only() -> None:
+    named = {
+        "kdcache/__init__.py": "public names",
+        "cli/kdcache_cli/main.py": "commands",
+        "kdcache/export/onnx_file.py": "an extra",
+        "kdcache/train/mirrors.py": "an extra",
+        "kdcache/teachers/custom.py": "a factory that the user's own command line names",
+    }
+    assert {place.rpartition(":")[0] for place, _ in _calls("importlib.import_module")} == set(named)
+
+
+def test_no_text_is_run() -> None:
+    forbidden = ("eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load")
+    assert [place for function in forbidden for place, _ in _calls(function)] == []
+    shells = [
+        place
+        for function in ("subprocess.run", "subprocess.Popen")
+        for place, call in _calls(function)
+        if "shell" in {keyword.arg for keyword in call.keywords}
+    ]
+    assert shells == []
+
+
+def test_what_a_cache_holds_is_decoded_in_one_place() -> None:
+    users = {path for path, name in _imports() if name.split(".")[0] in {"zarr", "numcodecs"}}
+    assert users == {"kdcache/store/chunks.py", "kdcache/store/pack.py"}
+    readers = [
+        place
+        for name in ("zarr.open", "zarr.open_group", "zarr.open_array", "zarr.load")
+        for place, _ in _calls(name)
+    ]
+    assert readers == []
+
+
 def test_no_global_random_generator_is_seeded_or_read() -> None:
     forbidden = re.compile(r"^(random\.(?!Random)|np\.random\.(?!Philox)|numpy\.random\.(?!Philox))")
     views_and_data = ("kdcache/views/", "kdcache/data/", "kdcache/keys.py", "kdcache/precompute/")

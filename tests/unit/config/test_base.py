@@ -57,6 +57,13 @@ def test_several_mistakes_are_told_at_once() -> None:
     assert "did you mean 'name'?" in message
 
 
+def test_a_message_stays_short_and_plain_whatever_was_given() -> None:
+    message = message_of({"\x1b[2J" * 1000: 1, "count": "x" * 1_000_000, **{f"n{i}": 0 for i in range(100)}})
+    assert len(message) < 3000
+    assert message.endswith("and 94 more")
+    assert "\x1b" not in message
+
+
 def test_settings_that_are_no_mapping_are_refused() -> None:
     assert message_of([1, 2]).startswith("recipe.yaml: ")
 

@@ -178,7 +178,7 @@ def test_braces_and_stars_name_shards_in_order(tmp_path: Path) -> None:
             ["https://x.org/a.tar"],
             r"cannot read shards from https://x\.org/a\.tar: this version reads local files",
         ),
-        (["pipe:cat a.tar"], r"cannot read shards from pipe:cat a\.tar"),
+        (["pipe:cat a.tar"], r"cannot read shards from pipe:\.\.\."),
     ],
 )
 def test_patterns_that_name_nothing_are_refused(patterns: list[str], message: str) -> None:

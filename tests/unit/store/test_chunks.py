@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs import Blosc  # type: ignore[attr-defined]
 from numcodecs.vlen import VLenUTF8
+from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError
-from kdcache.store.chunks import decode_chunk, decode_index, decode_texts, index_bytes
+from kdcache.store.arrays import index_bytes
+from kdcache.store.chunks import decode_chunk, decode_index, decode_texts
 
 
 def sealed(data: bytes) -> bytes:
@@ -57,21 +59,29 @@ def test_every_truncation_is_found(size: int) -> None:
         decode_chunk(CHUNK[:size], "uint16", (6, 100))
 
 
-def with_header(nbytes: int | None = None, cbytes: int | None = None) -> bytes:
-    frame = bytearray(compressed(VALUES))
-    if nbytes is not None:
-        struct.pack_into("<I", frame, 4, nbytes)
-    if cbytes is not None:
-        struct.pack_into("<I", frame, 12, cbytes)
+def with_header(values: NDArray[Any] = VALUES, **fields: int) -> bytes:
+    """Return a chunk whose Blosc header says something else."""
+    places = {"version": 0, "flags": 2, "typesize": 3, "nbytes": 4, "blocksize": 8, "cbytes": 12}
+    frame = bytearray(compressed(values))
+    for name, value in fields.items():
+        struct.pack_into("<I" if places[name] > 3 else "<B", frame, places[name], value)
     return sealed(bytes(frame))
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (with_header(nbytes=2**31 - 20), "would decode to 2147483628 bytes, not 1200"),
-        (with_header(nbytes=1198), "would decode to 1198 bytes, not 1200"),
+        (with_header(nbytes=2**31 - 20), "would decode to 2,147,483,628 bytes, not 1,200"),
+        (with_header(nbytes=1198, blocksize=1198), "would decode to 1,198 bytes, not 1,200"),
         (with_header(cbytes=7), "is not one Blosc frame"),
+        (with_header(version=3), "compressed in another way .*Blosc version 3"),
+        (with_header(flags=0x34), "compressed in another way .*flags 0x34"),
+        (with_header(flags=0x91), "compressed in another way .*flags 0x91"),
+        (with_header(typesize=1), "compressed in another way .*items of 1 bytes"),
+        (with_header(blocksize=0), "a chunk of 1,200 bytes says that its blocks have 0"),
+        (with_header(blocksize=2**31 - 1), "a chunk of 1,200 bytes says that its blocks have 2,147,483,647"),
+        (sealed(Blosc("lz4", 5, Blosc.BITSHUFFLE).encode(VALUES)), "compressed in another way"),
+        (sealed(Blosc("zstd", 5, Blosc.SHUFFLE).encode(VALUES)), "compressed in another way"),
         (sealed(b""), "is not one Blosc frame"),
         (sealed(compressed(VALUES) + b"more"), "is not one Blosc frame"),
         (sealed(compressed(VALUES)[:16] + b"\xff" * (len(CHUNK) - 20)), "cannot be decompressed"),
@@ -100,7 +110,7 @@ def test_hostile_texts_are_refused(raw: bytes, message: str) -> None:
 
 def test_texts_of_absurd_size_are_not_decompressed() -> None:
     with pytest.raises(CorruptChunkError, match="would decode to 2,000,000,000 bytes"):
-        decode_texts(with_header(nbytes=2_000_000_000), 1)
+        decode_texts(with_header(np.zeros(99, dtype=np.uint8), nbytes=2_000_000_000), 1)
 
 
 def test_an_index_is_decoded_and_checked() -> None:

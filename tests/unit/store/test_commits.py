@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcache.digest import canonical_json, json_sha256
 from kdcache.errors import CorruptChunkError
 from kdcache.store.commits import (
     CommitRecord,
@@ -55,6 +56,32 @@ def test_a_well_sealed_record_with_wrong_fields_is_refused() -> None:
 def test_the_index_holds_records_sorted_by_unit() -> None:
     other = RECORD.model_copy(update={"unit": "cnn/0-0"})
     assert load_index(dump_index([RECORD, other]), where="x") == (other, RECORD)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unit": "../a"}, "'../a' cannot name an object"),
+        ({"objects": [{"path": "/etc/passwd", "size": 1, "sha256": "0" * 64}]}, "'/etc/passwd' cannot name"),
+        ({"objects": [ENTRY.model_dump()] * 9}, "objects: .*at most 8 items"),
+        ({"failures": {str(n): 1 for n in range(65)}}, "failures: .*at most 64 items"),
+        ({"failures": {"a\x1b": -1}}, r"failures\.a\\x1b: .*greater than or equal to 0"),
+        ({"rows": 1 << 60}, "rows: .*less than"),
+    ],
+)
+def test_a_well_sealed_record_beyond_its_limits_is_refused(change: dict[str, Any], message: str) -> None:
+    body = RECORD.model_dump(mode="json") | change
+    text = canonical_json({"record": body, "sha256": json_sha256(body)})
+    with pytest.raises(CorruptChunkError, match=message):
+        load_record(text, where="x")
+
+
+def test_an_index_names_each_unit_once_and_in_order() -> None:
+    other = RECORD.model_copy(update={"unit": "cnn/0-0"})
+    for records in ([RECORD, other], [RECORD, RECORD]):
+        bodies = [record.model_dump(mode="json") for record in records]
+        with pytest.raises(CorruptChunkError, match="its records are not sorted"):
+            load_index(canonical_json({"records": bodies, "sha256": json_sha256(bodies)}), where="x")
 
 
 def test_an_index_that_is_no_list_is_refused() -> None:

@@ -43,6 +43,20 @@ def test_units_come_in_the_order_in_which_they_are_written() -> None:
     assert len(names) == len(set(names)) == 3 + 6 + 6
 
 
+def test_units_are_found_by_name_and_counted_without_a_list() -> None:
+    assert all(LAYOUT.unit(unit.name) == unit for unit in LAYOUT.units())
+    assert LAYOUT.num_units == len(list(LAYOUT.units()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "cnn", "cnn/0", "cnn/0-2", "cnn/3-0", "samples/3", "samples/0-0", "views/-1-0", "cnn/00-0", "cnn/0-0-0",
+     "rnn/0-0", "samples/x", "cnn/٣-0", "../samples/0", "samples/" + "9" * 900],
+)  # fmt: skip
+def test_no_other_name_is_a_unit(name: str) -> None:
+    assert LAYOUT.unit(name) is None
+
+
 @pytest.mark.parametrize(
     ("unit", "paths"),
     [

@@ -49,6 +49,8 @@ def test_a_teacher_that_cannot_be_is_refused(changes: dict[str, Any], message: s
         ({"rows_per_block": 5000}, "rows_per_block"),
         ({"shards": []}, "shards"),
         ({"format_version": 2}, "format_version"),
+        ({"num_aug_seeds": 1 << 20, "seeds_per_group": 1}, r"6,291,459 units \(limit 4,194,304\)"),
+        ({"seeds_per_group": 1 << 16, "num_aug_seeds": 1 << 16}, "seeds_per_group"),
     ],
 )
 def test_an_identity_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -66,6 +68,35 @@ def test_a_chunk_that_no_memory_holds_is_refused() -> None:
     wide = make_teacher(encoding="float32", num_classes=100_000).model_dump()
     with pytest.raises(ConfigError, match=r"one chunk of teacher 'wide' would take [\d,]+ bytes"):
         parse_identity(teachers={"wide": wide}, rows_per_block=4096)
+
+
+def test_a_unit_that_no_memory_holds_is_refused() -> None:
+    wide = make_teacher(encoding="float32", num_classes=10_000).model_dump()
+    changes = {"rows_per_block": 1024, "num_aug_seeds": 1024, "seeds_per_group": 1024}
+    with pytest.raises(
+        ConfigError, match=r"one unit of teacher 'wide' would take [\d,]+ bytes .*fewer seeds"
+    ):
+        parse_identity(teachers={"wide": wide}, **changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["pipe:id", "../a.tar", "/a.tar", "a/b.tar", "..", "a\\b", "a\x1b.tar", "a\n"]
+)
+def test_a_shard_is_named_by_a_file_name(name: str) -> None:
+    shard = make_manifest().identity.shards[0].model_dump() | {"name": name}
+    with pytest.raises(ConfigError, match="is not the name of a file"):
+        parse_identity(shards=[shard])
+
+
+def test_blocks_are_counted_before_they_are_made() -> None:
+    shard = make_manifest().identity.shards[0].model_dump() | {"num_samples": 1 << 32}
+    with pytest.raises(ConfigError, match=r"536,870,912 blocks \(limit 1,048,576\)"):
+        parse_identity(shards=[shard])
+
+
+def test_one_bad_shard_of_many_is_one_problem() -> None:
+    with pytest.raises(ConfigError, match=r"^identity: shards\.0: .*; shards: .* not 0 \(got \[0, 0, "):
+        parse_identity(shards=[0] * 1_000_000)
 
 
 def test_a_mixing_policy_needs_whole_windows() -> None:

@@ -74,6 +74,50 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, part: str, change: Change
         read_manifest(objects)
 
 
+@pytest.mark.parametrize("version", [0, -1, "1", True, 1.0, None, [1]])
+def test_a_format_that_never_was_is_refused(tmp_path: Path, version: object) -> None:
+    objects = write_root(tmp_path, lambda m: m["identity"].update(format_version=version), sealed=True)
+    with pytest.raises(StoreError, match="there is no such format"):
+        read_manifest(objects)
+
+
+def test_a_field_beside_the_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="has a field 'hook' that format 1 does not know"):
+        read_manifest(write_root(tmp_path, lambda m: m.update(hook="id"), sealed=True))
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "gpj.\u202eexe"])
+def test_a_text_that_steers_a_terminal_is_refused(tmp_path: Path, text: str) -> None:
+    objects = write_root(tmp_path, lambda m: m["about"].update(contact={"a": [text]}), sealed=True)
+    with pytest.raises(StoreError, match="holds control characters") as caught:
+        read_manifest(objects)
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.update(zarr_format=2),
+        lambda document: document.update(node_type="array"),
+        lambda document: document["attributes"].update(hook=1),
+        lambda document: document["consolidated_metadata"]["metadata"].pop("samples/key"),
+        lambda document: document["consolidated_metadata"]["metadata"]["samples/key"].update(codecs=[]),
+    ],
+)
+def test_a_root_that_says_other_things_of_its_arrays_is_refused(tmp_path: Path, change: Change) -> None:
+    document = json.loads(dump_root(make_manifest()))
+    change(document)
+    (tmp_path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="says other things of its arrays"):
+        read_manifest(LocalObjects(tmp_path))
+
+
+def test_a_zarr_2_store_is_told_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".zgroup").write_text('{"zarr_format": 2}')
+    with pytest.raises(StoreError, match=r"there is no cache at .*the metadata of Zarr 2"):
+        read_manifest(LocalObjects(tmp_path))
+
+
 @pytest.mark.parametrize(
     "change",
     [

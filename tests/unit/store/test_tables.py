@@ -1,6 +1,7 @@
 """Sample tables count their failures and name their differences."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,23 @@ def table() -> SampleTable:
         digests=np.array([10, 11, 12], dtype=np.uint64),
         status=np.array([STATUS_OK, STATUS_UNDECODABLE, STATUS_TOO_LARGE], dtype=np.uint8),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"keys": ("a", "a", "c")}, ("key", "a key is there twice")),
+        ({"keys": ("a", "\x1b[2J", "c")}, ("key", "a key holds control characters")),
+        ({"labels": np.array([1, -2, 0])}, ("label", "a label is below -1")),
+        ({"labels": np.array([1, -1, 5])}, ("label", "a label is not below 5")),
+        ({"status": np.array([0, 1, 0])}, ("status", "a sample has an unknown status")),
+    ],
+)
+def test_what_no_block_has_is_named(
+    table: SampleTable, change: dict[str, Any], problem: tuple[str, str] | None
+) -> None:
+    assert replace(table, **change).problem(3, num_classes=5) == problem
 
 
 def test_failures_are_counted_by_reason(table: SampleTable) -> None:

@@ -199,7 +199,7 @@ def test_samples_that_break_a_rule_are_found(
 
 def test_a_bad_sample_with_views_is_found(copy: Path) -> None:
     replace_object(copy, Unit.views(0, 0), 0, np.ones((2, 8), dtype=np.uint32))
-    with pytest.raises(CorruptChunkError, match="aug_seed 0 lacks views, or has too many"):
+    with pytest.raises(CorruptChunkError, match="aug_seed 0 has data for a bad sample"):
         verify(copy)
 
 
