@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.store.pin import split_pin
 from kdcache.store.remote import SCHEMES, RemoteObjects
 from kdcache.store.stored import StoredObject
 
@@ -250,9 +251,13 @@ def open_objects(url: str | Path) -> ObjectStore:
     """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
 
     Raises:
-        ConfigError: the URL has a scheme that this version cannot use.
+        ConfigError: the URL has a scheme that this version cannot use, or is pinned to a content id.
     """
-    text = str(url)
+    text, pin = split_pin(url)
+    if pin is not None:
+        raise ConfigError(
+            f"{url} is pinned to a content id, which commands that only read a cache can check; leave {pin} out"
+        )
     parts = urlsplit(text)
     if "://" not in text:
         return LocalObjects(Path(text).expanduser())
