@@ -34,6 +34,10 @@ class ReadOnce(Generic[T]):
         """Return how many results are kept."""
         return len(self._kept)
 
+    def __contains__(self, key: tuple[Hashable, ...]) -> bool:
+        """Tell whether it was read and is kept, or is being read."""
+        return key in self._kept or key in self._pending
+
     def __call__(self, *key: Hashable) -> T:
         """Return ``read(*key)``, from memory or from another thread that reads it now."""
         if self._process != os.getpid():
