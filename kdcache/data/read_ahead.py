@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Hashable
 from typing import Any
 
@@ -12,13 +13,14 @@ __all__ = ["ReadAhead"]
 
 _THREADS = 8
 
-_Asked = tuple[ReadOnce[Any], tuple[Hashable, ...]]
+_Asked = tuple[ReadOnce[Any], tuple[Hashable, ...]] | None
 
 
 class ReadAhead:
     """Reads in the order in which it is asked, some at a time.
 
-    The threads are started by the first read in a process, and never hold up its end.
+    The threads are started by the first read in a process. They end with this object, and never hold up the end of
+    the process.
     """
 
     def __init__(self) -> None:
@@ -35,6 +37,8 @@ class ReadAhead:
             return
         if self._process != os.getpid():
             self._begin()
+        if not self._threads:
+            weakref.finalize(self, _end, self._asked)
         while len(self._threads) < _THREADS:
             thread = threading.Thread(
                 target=_run, args=(self._asked,), name="kdcache-read-ahead", daemon=True
@@ -45,6 +49,12 @@ class ReadAhead:
 
 
 def _run(asked: "queue.SimpleQueue[_Asked]") -> None:
-    while True:
-        reads, key = asked.get()
+    while (next_one := asked.get()) is not None:
+        reads, key = next_one
         reads.ahead(*key)
+        del next_one, reads  # what waits here must not keep a loader alive
+
+
+def _end(asked: "queue.SimpleQueue[_Asked]") -> None:
+    for _ in range(_THREADS):
+        asked.put(None)
