@@ -1,0 +1,19 @@
+import json
+import sys
+
+import pytest
+
+from tests.benchmarks import remote
+
+
+def test_the_benchmark_of_object_stores_still_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--repeats", "2", "--workers", "1", "--shards", "2", "--samples", "8", "--size", "32"]
+    monkeypatch.setattr(sys, "argv", ["remote", *few, "--batch-size", "4", "--latency", "0.001", "--json"])
+    remote.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["ratio"] > 0.0
+    assert found["blocks"] == 2
+    # of the last pass: targets and digests of a block, and their indexes, because each seed is an object here
+    assert found["requests_per_pass"][-1] <= 4 * found["blocks"]
