@@ -46,7 +46,7 @@ class RemoteObjects:
     """Objects under ``s3://bucket/prefix``.
 
     The client is made in the process that uses it first, and anew after a pickle or a fork. A process that was
-    forked where obstore was in use already asks by a helper process (docs/decisions/0011-remote-reads-after-a-fork.md).
+    forked where obstore was in use already asks by a helper process.
 
     Attributes:
         url: where the objects are.

@@ -41,9 +41,7 @@ def measure(
         folder = Path(name)
         urls = _write_shards(folder, shards, samples)
         policy = ViewPolicy.named("rrc", size=size)
-        cache = make_real_cache(
-            folder / "cache.zarr", urls, policy=policy, num_aug_seeds=repeats + 1, seeds_per_group=1
-        )
+        cache = make_real_cache(folder / "cache.zarr", urls, policy=policy, num_aug_seeds=repeats + 1)
         with seaweed_server(folder) as server, flaky_proxy(server.endpoint) as proxy:
             _upload(server, cache)
             os.environ.update(server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint})

@@ -15,5 +15,6 @@ def test_the_benchmark_of_object_stores_still_runs(
     found = json.loads(capsys.readouterr().out)
     assert found["ratio"] > 0.0
     assert found["blocks"] == 2
-    # of the last pass: targets and digests of a block, and their indexes, because each seed is an object here
-    assert found["requests_per_pass"][-1] <= 4 * found["blocks"]
+    # targets and digests of each block; the last pass reads ahead, too
+    later = found["requests_per_pass"][1:]
+    assert sum(later) <= 2 * found["blocks"] * (len(later) + 1)
