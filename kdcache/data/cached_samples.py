@@ -13,6 +13,7 @@ from kdcache.data.pairs import pair_cells
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.digest import sample_digest
 from kdcache.errors import ManifestMismatchError
+from kdcache.store.read_once import ReadOnce
 from kdcache.store.reader import Cache
 from kdcache.store.tables import SampleTable
 
@@ -27,6 +28,7 @@ class CachedSamples:
 
     Attributes:
         cache: the cache.
+        tables: what the cache says of the samples of the blocks that were used last.
     """
 
     def __init__(
@@ -43,14 +45,14 @@ class CachedSamples:
 
     def _open(self) -> None:
         self._readers = lru_cache(maxsize=_SHARDS_OPEN)(self._reader_of)
-        self._tables = lru_cache(maxsize=self._blocks_kept)(self.cache.samples)
+        self.tables = ReadOnce(self.cache.samples, size=self._blocks_kept)
 
     def _reader_of(self, shard: int) -> ShardReader:
         return ShardReader(self._indexes[shard], num_classes=self.cache.identity.num_classes)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in {"_readers", "_tables"}}
+        return {name: value for name, value in self.__dict__.items() if name not in {"_readers", "tables"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the shards anew."""
@@ -64,8 +66,12 @@ class CachedSamples:
 
     def table(self, block: int) -> SampleTable:
         """Return what the cache says of a block's samples."""
-        table: SampleTable = self._tables(block)
-        return table
+        return self.tables(block)
+
+    def keep_blocks(self, count: int) -> None:
+        """Keep what the cache says of at least so many blocks at hand."""
+        self._blocks_kept = max(self._blocks_kept, count)
+        self.tables.grow(self._blocks_kept)
 
     def cells(self, block: int, aug_seed: int) -> Cells:
         """Return the good rows of a block that the given shards hold, paired if the policy mixes."""

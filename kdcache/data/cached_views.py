@@ -1,7 +1,6 @@
 """The views of a cache, rendered again from the shards and joined with their targets."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +17,13 @@ from kdcache.data.gather import gather_features, gather_targets
 from kdcache.data.index import ShardIndex
 from kdcache.data.join import BlockSource
 from kdcache.data.pairs import partners_of
+from kdcache.data.read_ahead import ReadAhead
 from kdcache.data.shards import RawSample
 from kdcache.data.view_check import ViewCheck
 from kdcache.logits import TopKLogits
 from kdcache.losses.targets import TeacherTargets
 from kdcache.store.layout import Unit
+from kdcache.store.read_once import ReadOnce
 from kdcache.store.reader import Cache
 from kdcache.views import decode_for, render_views
 from kdcache.views.mix import ONE, MixParams, mix_pair, mix_params
@@ -64,12 +65,13 @@ class CachedViews:
         self._samples = CachedSamples(
             self.cache, self._indexes, self._sources, blocks_kept=2 * self._blocks_kept
         )
-        self._targets = lru_cache(maxsize=len(self.teachers) * self._blocks_kept)(self.cache.targets)
-        self._features = lru_cache(maxsize=len(self.features) * self._blocks_kept)(self.cache.features)
+        self._targets = ReadOnce(self.cache.targets, size=len(self.teachers) * self._blocks_kept)
+        self._features = ReadOnce(self.cache.features, size=len(self.features) * self._blocks_kept)
+        self._ahead = ReadAhead()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        opened = {"_view_check", "_samples", "_targets", "_features"}
+        opened = {"_view_check", "_samples", "_targets", "_features", "_ahead"}
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -82,11 +84,24 @@ class CachedViews:
         """The blocks that the given shards hold, finished or not."""
         return tuple(self._sources)
 
-    def keep_blocks(self, count: int) -> None:
-        """Keep the samples and targets of at least so many blocks at hand."""
-        if count > self._blocks_kept:
-            self._blocks_kept = count
-            self._open()
+    def keep_blocks(self, count: int, *, seeds: int = 1) -> None:
+        """Keep the samples of at least so many blocks at hand, and their targets under so many seeds."""
+        self._samples.keep_blocks(2 * count)
+        self._view_check.keep_units(seeds * count)
+        self._targets.grow(len(self.teachers) * seeds * count)
+        self._features.grow(len(self.features) * seeds * count)
+
+    def read_ahead(self, units: Iterable[tuple[int, int]]) -> None:
+        """Have all that belongs to these (block, aug_seed) read by other threads, from where reading takes time."""
+        if not self.cache.is_remote:
+            return
+        for block, aug_seed in units:
+            self._ahead.ask(self._samples.tables, block)
+            for name in self.teachers:
+                self._ahead.ask(self._targets, name, block, aug_seed)
+            for name in self.features:
+                self._ahead.ask(self._features, name, block, aug_seed)
+            self._ahead.ask(self._view_check.digests, block, aug_seed)
 
     @property
     def num_samples(self) -> int:

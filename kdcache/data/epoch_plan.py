@@ -150,6 +150,21 @@ class EpochPlan:
         first = (self._first_turn(lane) + turn) * self._cells_per_batch
         return _as_batch(self._cells_from(first, self._cells_per_batch).reshape(-1, 3))
 
+    def units(self, number: int) -> tuple[tuple[int, int], ...]:
+        """Return every (block, aug_seed) that micro-batch ``number`` may need, without reading anything."""
+        turn, lane = divmod(min(number, self._turns), self.num_lanes)
+        first = (self._first_turn(lane) + turn) * self._cells_per_batch
+        last = first + self._cells_per_batch - 1
+        if number >= self._turns:
+            first, last = self._turns * self._cells_per_batch, int(self._starts[-1]) - 1
+        windows = np.searchsorted(self._starts, [first, last], side="right") - 1
+        blocks = [block for window in self._windows[windows[0] : windows[1] + 1] for block in window]
+        return tuple(
+            (block, self.aug_seeds[block] + view)
+            for block in blocks
+            for view in range(self._settings.views_per_decode)
+        )
+
     def _first_turn(self, lane: int) -> int:
         """Return where a lane starts: the turns are dealt evenly, and the first lanes take one more."""
         each, more = divmod(self._turns, self.num_lanes)

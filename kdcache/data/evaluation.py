@@ -72,15 +72,22 @@ class EvalLoader:
 
 
 class _CachedBatches(Dataset[Outcome]):
-    """Batches of a cache's good samples, under aug_seed 0."""
+    """Batches of a cache's good samples, under aug_seed 0; a reader takes every ``readers``-th of them."""
 
-    def __init__(self, views: CachedViews, places_N2: NDArray[np.int64], batch_size: int) -> None:
-        self._views, self._places_N2, self._size = views, places_N2, batch_size
+    def __init__(
+        self, views: CachedViews, places_N2: NDArray[np.int64], batch_size: int, *, readers: int
+    ) -> None:
+        self._views, self._places_N2, self._size, self._readers = views, places_N2, batch_size, readers
 
     def __getitem__(self, number: int) -> Outcome:
-        part = self._places_N2[number * self._size : (number + 1) * self._size]
+        for later in (number, number + self._readers):
+            self._views.read_ahead((int(block), 0) for block in np.unique(self._part(later)[:, 0]))
+        part = self._part(number)
         seeds = np.zeros(len(part), dtype=np.int64)
         return outcome(lambda: self._views.batch(MicroBatch(part[:, 0].copy(), part[:, 1].copy(), seeds)))
+
+    def _part(self, number: int) -> NDArray[np.int64]:
+        return self._places_N2[number * self._size : (number + 1) * self._size]
 
 
 class _PlainBatches(Dataset[Outcome]):
@@ -192,7 +199,8 @@ def eval_loader(
         _demand_all(views, seeds, opened)
         places = [(block, row) for block in seeds for row in views.cells(block, 0).main[:, 0].tolist()]
         num_samples = len(places)
-        batches = _CachedBatches(views, np.array(places, dtype=np.int64).reshape(-1, 2), batch_size)
+        places_N2 = np.array(places, dtype=np.int64).reshape(-1, 2)
+        batches = _CachedBatches(views, places_N2, batch_size, readers=world * max(1, num_workers))
     numbers = range(rank, math.ceil(num_samples / batch_size), world)
     return EvalLoader(
         batches,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_views import CachedViews
@@ -23,6 +23,9 @@ from kdcache.errors import ConfigError
 from kdcache.store.reader import Cache, open_cache
 
 __all__ = ["DistillLoader", "distill_loader"]
+
+_BATCHES_AHEAD = 4
+"""So many micro-batches before a worker needs targets, they are asked for, where reading takes time."""
 
 
 class _Turns:
@@ -41,8 +44,19 @@ class _Turns:
 class _Batches(Dataset[Outcome]):
     """Item (epoch, number) is a whole micro-batch, so that torch's DataLoader keeps their order."""
 
-    def __init__(self, views: CachedViews, seeds: Snapshot, settings: PlanSettings, *, readers: int) -> None:
-        self._views, self._seeds, self._settings, self._readers = views, seeds, settings, readers
+    def __init__(
+        self,
+        views: CachedViews,
+        seeds: Snapshot,
+        settings: PlanSettings,
+        *,
+        world: int,
+        rank: int,
+        num_workers: int,
+    ) -> None:
+        self._views, self._seeds, self._settings = views, seeds, settings
+        self._world, self._rank = world, rank
+        self._readers = world * max(1, num_workers)
         self._plans: OrderedDict[int, EpochPlan] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,16 +65,32 @@ class _Batches(Dataset[Outcome]):
 
     def __getitem__(self, place: tuple[int, int]) -> Outcome:
         epoch, number = place
-        return outcome(lambda: self._views.batch(self.plan(epoch).batch(number)))
+        return outcome(lambda: self._batch(epoch, number))
+
+    def _batch(self, epoch: int, number: int) -> DistillBatch:
+        if self._views.cache.is_remote:
+            self._views.read_ahead(self._units_ahead(epoch, number))
+        return self._views.batch(self.plan(epoch).batch(number))
 
     def plan(self, epoch: int) -> EpochPlan:
         """Return the plan of an epoch; those of this one and the one before are kept."""
         if epoch not in self._plans:
-            self._plans[epoch] = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
-            self._views.keep_blocks(self._plans[epoch].blocks_open(self._readers))
+            plan = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
+            self._plans[epoch] = plan
+            self._views.keep_blocks(plan.blocks_open(self._readers), seeds=self._settings.views_per_decode)
         while len(self._plans) > 2:
             self._plans.popitem(last=False)
         return self._plans[epoch]
+
+    def _units_ahead(self, epoch: int, number: int) -> Iterator[tuple[int, int]]:
+        """Yield what this reader's micro-batch and its next ones need, in the next epoch, too."""
+        for _ in range(1 + _BATCHES_AHEAD):
+            plan = self.plan(epoch)
+            yield from plan.units(number)
+            number += self._readers
+            if number >= plan.batches_per_rank(self._world) * self._world:
+                worker = get_worker_info()
+                epoch, number = epoch + 1, self._rank + (worker.id if worker else 0) * self._world
 
 
 class DistillLoader:
@@ -88,8 +118,8 @@ class DistillLoader:
         self.num_samples = views.num_samples
         self.snapshot = seeds
         self._world, self._rank = world, rank
-        readers = world * max(1, num_workers)
-        self._batches, self._turns = _Batches(views, seeds, settings, readers=readers), _Turns()
+        self._batches = _Batches(views, seeds, settings, world=world, rank=rank, num_workers=num_workers)
+        self._turns = _Turns()
         self._loader: DataLoader[Any] = DataLoader(
             self._batches,
             batch_size=None,

@@ -1,6 +1,6 @@
 """Is a rendered view the one the teacher saw? Digests decide; thumbnails say how far off it is."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import version
 from typing import Literal
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kdcache.data.damage import damaged_unit
 from kdcache.errors import ViewMismatchError
 from kdcache.store.layout import THUMBNAIL_ROWS, Unit
+from kdcache.store.read_once import ReadOnce
 from kdcache.store.reader import Cache
 from kdcache.views import thumbnail, view_digest
 from kdcache.views.digest import thumbnails_agree
@@ -27,6 +28,9 @@ class ViewCheck:
     """Compares views with a cache's digests: all of the first batch, then one view in ``every``.
 
     With ``allow_drift`` a view that differs only by a decoder's rounding is let through and reported.
+
+    Attributes:
+        digests: the cached digests of the (block, aug_seed) that were used last.
     """
 
     def __init__(self, cache: Cache, *, every: int = 1, allow_drift: bool = False) -> None:
@@ -34,7 +38,11 @@ class ViewCheck:
         self._every = every
         self._allow_drift = allow_drift
         self._seen = 0
-        self._digests = lru_cache(maxsize=_UNITS_KEPT)(cache.view_digests)
+        self.digests = ReadOnce(cache.view_digests, size=_UNITS_KEPT)
+
+    def keep_units(self, count: int) -> None:
+        """Keep the digests of at least so many (block, aug_seed) at hand."""
+        self.digests.grow(count)
 
     @cached_property
     def drifted(self) -> tuple[str, ...]:
@@ -57,7 +65,7 @@ class ViewCheck:
         Raises:
             CorruptChunkError: the cache has no digest of this view.
         """
-        digest = int(self._digests(block, aug_seed)[row])
+        digest = int(self.digests(block, aug_seed)[row])
         if digest == 0:
             unit = Unit.views(block, aug_seed // self._cache.identity.seeds_per_group)
             raise damaged_unit(
@@ -84,7 +92,7 @@ class ViewCheck:
             return False
         if verdict == "drift" and self._allow_drift:
             return True
-        found, expected = view_digest(view_3HW), int(self._digests(block, aug_seed)[row])
+        found, expected = view_digest(view_3HW), int(self.digests(block, aug_seed)[row])
         raise ViewMismatchError(
             f"the view of sample {key!r} ({where}) under aug_seed {aug_seed} is not the one that the teacher "
             f"saw: its pixel digest is {found:08x}, the cache {self._cache.url} has {expected:08x} (view policy "

@@ -83,7 +83,7 @@ def _origin(subject: Subject) -> str:
         return "## Made from\n\nThe run was not over when its weights were exported, so nothing is recorded yet.\n"
     policy = facts["view_policy"]
     rows = [
-        ("cache", f"`{report['cache_id']}`"),
+        ("cache", f"`{report['cache_id']}`{f' at {subject.cache_url}' if subject.cache_url else ''}"),
         ("samples", f"{facts['samples']:,}"),
         ("views", f"{facts['num_aug_seeds']:,} of each sample, {_size(facts['view_size'])}"),
         ("view policy", f"{policy['preset']}, digest `{facts['policy_digest'][:12]}`"),

@@ -121,10 +121,17 @@ class Subject:
         facts = {
             "student": self.student.name,
             "num_classes": str(self.student.num_classes),
+            "cache": self.cache_url,
             "cache_id": self.run.report.get("cache_id"),
             "kdcache": self.run.provenance.get("software", {}).get("kdcache"),
         }
         return {name: value for name, value in facts.items() if value}
+
+    @property
+    def cache_url(self) -> str | None:
+        """Where others find the cache; None for a path on somebody's disk, which is nobody's business."""
+        url = str(self.run.report.get("cache", ""))
+        return url if "://" in url and not url.startswith("file:") else None
 
     def views(self, count: int) -> Tensor:
         """Return uint8 pictures of soft colours and some noise, the same ones always."""

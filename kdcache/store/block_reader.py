@@ -3,36 +3,48 @@
 It does not ask whether a unit is committed: that is the business of who calls it.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError, StoreError
 from kdcache.store.arrays import ArraySpec, grown_document, index_bytes
-from kdcache.store.chunks import Index, decode_chunk, decode_index, decode_texts
+from kdcache.store.chunks import decode_chunk, decode_index, decode_texts
 from kdcache.store.documents import ARRAY_LIMIT, read_document
 from kdcache.store.head import Planes
 from kdcache.store.layout import Layout
 from kdcache.store.objects import ObjectStore
+from kdcache.store.read_once import ReadOnce
+from kdcache.store.spool import Spool
 from kdcache.store.tables import SampleTable
 
 __all__ = ["BlockReader"]
 
+_USUAL_TABLE = 1 << 20
 _INDEXES_KEPT = 256
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class BlockReader:
-    """Reads one chunk at a time; keeps the indexes of the objects read last, and nothing that grows."""
+    """Reads one chunk at a time; keeps the indexes of the objects read last in memory, and nothing that grows.
 
-    def __init__(self, objects: ObjectStore, layout: Layout) -> None:
+    With a spool, all indexes and samples that were read are kept there: no request is made for them twice. What is
+    damaged is read once more, because a network may have damaged it. Threads may share a reader.
+    """
+
+    def __init__(self, objects: ObjectStore, layout: Layout, spool: Spool | None = None) -> None:
         self._objects = objects
         self._layout = layout
+        self._spool = spool
         self._checked_arrays: set[str] = set()
-        self._indexes: OrderedDict[str, Index] = OrderedDict()
+        self._indexes = ReadOnce(self._read_index, size=_INDEXES_KEPT)
 
     def samples(self, block: int) -> SampleTable:
         """Return the samples of a block, padding left out."""
@@ -81,46 +93,70 @@ class BlockReader:
         group, number = divmod(aug_seed, spec.chunks_per_object)
         path = spec.object_path(group, *rest)
         self._check_array(spec)
-        with self._explained(path):
-            start, size = self._index(spec, path)[number].tolist()
-            data = self._objects.get_range(path, start, size)
-            return decode_chunk(data, spec.dtype, spec.chunk)
+
+        def read() -> Any:
+            start, size = self._indexes(path, spec)[number]
+            return decode_chunk(self._objects.get_range(path, start, size), spec.dtype, spec.chunk)
+
+        return self._read_twice(path, read, forget=lambda: self._indexes.forget(path, spec))
 
     def _plain(self, spec: ArraySpec, block: int) -> Any:
         self._check_array(spec)
         path = spec.object_path(block)
-        with self._explained(path):
-            return decode_chunk(self._whole(spec, path), spec.dtype, spec.chunk)
+        return self._read_twice(path, lambda: decode_chunk(self._whole(spec, path), spec.dtype, spec.chunk))
 
     def _texts(self, spec: ArraySpec, block: int) -> tuple[str, ...]:
         self._check_array(spec)
         path = spec.object_path(block)
+        return self._read_twice(path, lambda: decode_texts(self._whole(spec, path), spec.chunk[0]))
+
+    def _read_twice(
+        self, path: str, read: Callable[[], T], *, forget: Callable[[], None] = lambda: None
+    ) -> T:
+        """Read, and once more from the start if the bytes are damaged."""
         with self._explained(path):
-            return decode_texts(self._whole(spec, path), spec.chunk[0])
+            try:
+                return read()
+            except CorruptChunkError as error:
+                facts = {"object": path, "problem": str(error)}
+                _log.warning("damaged bytes are read again", extra=facts)
+            forget()
+            if self._spool is not None:
+                self._spool.drop(path)
+            return read()
 
     def _whole(self, spec: ArraySpec, path: str) -> bytes:
-        size = self._objects.size(path)
+        return self._kept(path, lambda: self._read_whole(spec, path))
+
+    def _read_whole(self, spec: ArraySpec, path: str) -> bytes:
+        # One request where asking for the size makes two.
+        data = self._objects.get_range(path, 0, _USUAL_TABLE)
+        size = len(data) if len(data) < _USUAL_TABLE else self._objects.size(path)
         if size > spec.largest_object:
             raise CorruptChunkError(
                 f"it has {size:,} bytes, more than the {spec.largest_object:,} that it can have"
             )
-        return self._objects.get_range(path, 0, size)
+        return data if size == len(data) else self._objects.get_range(path, 0, size)
 
-    def _index(self, spec: ArraySpec, path: str) -> Index:
-        if path in self._indexes:
-            self._indexes.move_to_end(path)
-            return self._indexes[path]
+    def _read_index(self, path: str, spec: ArraySpec) -> list[list[int]]:
         num_chunks = spec.chunks_per_object
-        data = self._objects.get_range(path, 0, index_bytes(num_chunks))
+        data = self._kept(path, lambda: self._objects.get_range(path, 0, index_bytes(num_chunks)))
         index = decode_index(data, num_chunks)
         starts, sizes = index[:, 0], index[:, 1]
         is_inside = (starts >= index_bytes(num_chunks)) & (starts <= spec.largest_object)
         if not (is_inside & (sizes <= spec.largest_chunk)).all():
             raise CorruptChunkError("its index points to where no chunk can be")
-        self._indexes[path] = index
-        if len(self._indexes) > _INDEXES_KEPT:
-            self._indexes.popitem(last=False)
-        return index
+        index_N2: list[list[int]] = index.tolist()
+        return index_N2
+
+    def _kept(self, path: str, read: Callable[[], bytes]) -> bytes:
+        """Return bytes from the spool, or read them and keep them there."""
+        data = None if self._spool is None else self._spool.get(path)
+        if data is None:
+            data = read()
+            if self._spool is not None:
+                self._spool.put(path, data)
+        return data
 
     def _check_array(self, spec: ArraySpec) -> None:
         """Read the array's metadata once and accept nothing but what format 1 writes."""

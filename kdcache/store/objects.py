@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from kdcache.errors import ConfigError, StoreError
 from kdcache.store.addresses import demand_no_credentials, public_url
 from kdcache.store.local_files import Folder, demand_plain, open_plain, plain_size
+from kdcache.store.pin import split_pin
 from kdcache.store.remote import SCHEMES, RemoteObjects
 from kdcache.store.stored import StoredObject
 
@@ -259,10 +260,15 @@ def open_objects(url: str | Path) -> ObjectStore:
     """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
 
     Raises:
-        ConfigError: the URL has a scheme that this version cannot use, or a user name or password in it.
+        ConfigError: the URL has a scheme that this version cannot use, a user name or password in it, or is pinned to
+            a content id.
     """
-    text = str(url)
+    text, pin = split_pin(url)
     demand_no_credentials(text)
+    if pin is not None:
+        raise ConfigError(
+            f"{url} is pinned to a content id, which commands that only read a cache can check; leave {pin} out"
+        )
     parts = urlsplit(text)
     if "://" not in text:
         return LocalObjects(Path(text).expanduser())

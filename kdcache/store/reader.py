@@ -15,9 +15,11 @@ from kdcache.store.encoding import decode
 from kdcache.store.features import Float16, decode_features
 from kdcache.store.layout import VIEWS, Block, Layout, Unit, record_path
 from kdcache.store.manifest import Identity, Manifest
-from kdcache.store.objects import ObjectStore, open_objects
+from kdcache.store.objects import LocalObjects, ObjectStore, open_objects
+from kdcache.store.pin import demand_pinned, split_pin
 from kdcache.store.records import all_records, list_units
 from kdcache.store.root import read_manifest
+from kdcache.store.spool import Spool
 from kdcache.store.tables import SampleTable
 from kdcache.store.trust import check_record
 
@@ -34,25 +36,36 @@ class Cache:
         layout: where everything is.
     """
 
-    def __init__(self, objects: ObjectStore, manifest: Manifest) -> None:
+    def __init__(self, objects: ObjectStore, manifest: Manifest, *, spool: Spool | None = None) -> None:
         self.manifest = manifest
         self.layout = Layout.of(manifest.identity)
-        self._objects = objects
-        self._reader = BlockReader(objects, self.layout)
+        self._objects, self._spool = objects, spool
+        self._reader = BlockReader(objects, self.layout, spool)
         self._committed: dict[str, set[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave caches behind: they are rebuilt in a moment."""
-        return {"objects": self._objects, "manifest": self.manifest}
+        """Leave what was read behind; but which units are committed takes long to list in an object store."""
+        return {
+            "objects": self._objects,
+            "manifest": self.manifest,
+            "spool": self._spool,
+            "committed": self._committed if self.is_remote else {},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start anew with the same manifest."""
-        self.__init__(state["objects"], state["manifest"])  # type: ignore[misc]
+        self.__init__(state["objects"], state["manifest"], spool=state["spool"])  # type: ignore[misc]
+        self._committed = state["committed"]
 
     @property
     def url(self) -> str:
         """Where the cache is."""
         return self._objects.url
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether every read takes its time, so that it is worth reading ahead."""
+        return not isinstance(self._objects, LocalObjects)
 
     @property
     def identity(self) -> Identity:
@@ -258,9 +271,17 @@ class Cache:
 def open_cache(url: str | Path) -> Cache:
     """Open a cache for reading: its manifest now, everything else when it is asked for.
 
+    ``url`` may be pinned: ``s3://bucket/cache@sha256:1f0c2ab9`` opens no cache with another content id.
+
     Raises:
         StoreError: there is no cache, it is damaged, or a newer kdcache wrote it.
-        ConfigError: the URL's scheme is not supported.
+        ManifestMismatchError: it is not the pinned one.
+        ConfigError: the URL's scheme is not supported, or what it is pinned to is no content id.
     """
-    objects = open_objects(url)
-    return Cache(objects, read_manifest(objects))
+    address, pin = split_pin(url)
+    objects = open_objects(address)
+    manifest = read_manifest(objects)
+    cache = Cache(objects, manifest, spool=None if isinstance(objects, LocalObjects) else Spool())
+    if pin is not None:
+        demand_pinned(cache.url, pin=pin, found=cache.content_id())
+    return cache

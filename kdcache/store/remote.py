@@ -6,13 +6,14 @@ obstore reads its settings where every S3 tool does: ``AWS_ACCESS_KEY_ID``, ``AW
 """
 
 import os
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.runtime.object_process import ProcessRequests
+from kdcache.runtime.object_requests import ObstoreRequests, RequestError, Requests
 from kdcache.store.addresses import public_text
 from kdcache.store.stored import StoredObject
 
@@ -21,17 +22,32 @@ __all__ = ["SCHEMES", "RemoteObjects"]
 SCHEMES = ("s3",)
 _TIMEOUT_VARIABLE = "KDCACHE_REMOTE_TIMEOUT"
 _DEFAULT_TIMEOUT = 60.0
-_CONNECT_SECONDS = 5
-_FIRST_PAUSE = 0.1
-_CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
 
 T = TypeVar("T")
+
+
+class _Fork:
+    """Whether obstore can work in this process.
+
+    It cannot in one that was forked after obstore had been used: its threads are not there, and it waits for them.
+    """
+
+    def __init__(self) -> None:
+        self.is_too_late = False
+
+    def note(self) -> None:
+        self.is_too_late = self.is_too_late or "obstore" in sys.modules
+
+
+_fork = _Fork()
+os.register_at_fork(after_in_child=_fork.note)
 
 
 class RemoteObjects:
     """Objects under ``s3://bucket/prefix``.
 
-    The client is made in the process that uses it first, and anew after a pickle.
+    The client is made in the process that uses it first, and anew after a pickle or a fork. A process that was
+    forked where obstore was in use already asks by a helper process.
 
     Attributes:
         url: where the objects are.
@@ -41,76 +57,47 @@ class RemoteObjects:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.timeout = _timeout()
-        self._client: tuple[int, Any] | None = None
+        self._requests: tuple[int, Requests] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the client behind."""
-        return {"url": self.url, "timeout": self.timeout, "_client": None}
+        return {"url": self.url, "timeout": self.timeout, "_requests": None}
 
     def get(self, path: str) -> bytes:
         """Return a whole object; FileNotFoundError when there is none."""
-        return self._call("read", path, lambda store, api: bytes(api.get(store, path).bytes()))
+        found: bytes = self._call("read", "get", path)
+        return found
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
-
-        def read(store: Any, api: Any) -> bytes:
-            try:
-                return bytes(api.get_range(store, path, start=start, length=length))
-            except api.exceptions.GenericError:
-                # Servers refuse ranges that reach beyond the end; a file gives what there is.
-                end = min(start + length, api.head(store, path)["size"])
-                if end == start + length:
-                    raise
-                return bytes(api.get_range(store, path, start=start, end=end)) if start < end else b""
-
-        return self._call("read", path, read)
+        found: bytes = self._call("read", "get_range", path, start=start, length=length)
+        return found
 
     def size(self, path: str) -> int:
         """Return an object's size; FileNotFoundError when there is none."""
-        return int(self._call("look up", path, lambda store, api: api.head(store, path)["size"]))
+        return int(self._call("look up", "size", path))
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Publish a new object whole; False, and nothing changed, when the name is taken."""
-
-        def put(store: Any, api: Any) -> bool:
-            try:
-                api.put(store, path, data, mode="create", use_multipart=False)
-            except (api.exceptions.AlreadyExistsError, api.exceptions.PreconditionError):
-                return False
-            return True
-
-        return self._call("write", path, put)
+        return bool(self._call("write", "put_new", path, data=data))
 
     def replace(self, path: str, data: bytes) -> None:
         """Publish an object whole, in place of the one that has the name."""
-        self._call("write", path, lambda store, api: api.put(store, path, data, use_multipart=False))
+        self._call("write", "replace", path, data=data)
 
     def swap(self, path: str, old: bytes | None, new: bytes) -> bool:
         """Publish ``new`` if the object still holds ``old`` (None: if there is none); else False."""
         if old is None:
             return self.put_new(path, new)
-
-        def exchange(store: Any, api: Any) -> bool:
-            there = api.get(store, path)
-            version = {name: there.meta[name] for name in ("e_tag", "version") if there.meta.get(name)}
-            if bytes(there.bytes()) != old:
-                return False
-            try:
-                api.put(store, path, new, mode=version, use_multipart=False)
-            except (api.exceptions.PreconditionError, api.exceptions.AlreadyExistsError):
-                return False
-            return True
-
         try:
-            return self._call("swap", path, exchange)
+            return bool(self._call("swap", "swap", path, old=old, new=new))
         except FileNotFoundError:
             return False
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield every object under the folder ``prefix``, in a stable order."""
-        entries = self._call("list", prefix, lambda store, api: _entries(api.list(store, prefix.strip("/"))))
-        yield from sorted(entries, key=lambda entry: entry.path)
+        entries = self._call("list", "entries", prefix.strip("/"))
+        yield from sorted((StoredObject(*entry) for entry in entries), key=lambda entry: entry.path)
 
     def leftovers(self) -> Iterator[StoredObject]:
         """Yield nothing: a PUT that is cut off leaves no trace."""
@@ -122,82 +109,30 @@ class RemoteObjects:
     def delete(self, path: str) -> None:
         """Remove an object; FileNotFoundError when there is none."""
         self.size(path)
-        self._call("delete", path, lambda store, api: api.delete(store, path))
+        self._call("delete", "delete", path)
 
-    def _call(self, verb: str, path: str, request: Callable[[Any, Any], T]) -> T:
-        store, api = self._opened()
+    def _call(self, verb: str, name: str, path: str, **values: int | bytes) -> Any:
+        requests = self._opened()
         try:
-            return _interruptible(lambda: self._repeated(lambda: request(store, api), api))
+            return _interruptible(lambda: requests.perform(name, path, **values))
         except FileNotFoundError as error:
             if verb == "write":
                 raise StoreError(
                     f"cannot write {self.url}/{path}: there is no such bucket; make it first"
                 ) from error
             raise FileNotFoundError(path) from error
-        except api.exceptions.BaseError as error:
+        except RequestError as error:
             raise StoreError(
-                f"cannot {verb} {self.url}/{path}: {_first_line(error)}; what is committed already is safe: check "
+                f"cannot {verb} {self.url}/{path}: {public_text(str(error))}; what is committed already is safe: check "
                 "the server, the bucket, AWS_ENDPOINT_URL and the credentials, and run the same command again "
                 f"(requests are repeated for {self.timeout:g} s; {_TIMEOUT_VARIABLE} changes that)"
             ) from error
 
-    def _repeated(self, request: Callable[[], T], api: Any) -> T:
-        """Repeat what obstore does not: answers that are cut off, and writes whose answer was lost.
-
-        Nothing here can be done twice: a create that finds its own object is told that the name is taken, and
-        whoever asked compares.
-        """
-        deadline = time.monotonic() + self.timeout
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return request()
-            except api.exceptions.GenericError as error:
-                if not _is_cut_off(error) or time.monotonic() + pause > deadline:
-                    raise
-                time.sleep(pause)
-                pause *= 2
-
-    def _opened(self) -> tuple[Any, Any]:
-        api = _obstore(self.url)
-        if self._client is None or self._client[0] != os.getpid():
-            self._client = (os.getpid(), _connect(api, self.url, self.timeout))
-        return self._client[1], api
-
-
-def _obstore(url: str) -> Any:
-    try:
-        import obstore  # noqa: PLC0415 - an extra: local caches need none of it
-        import obstore.exceptions  # noqa: PLC0415
-        import obstore.store  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError(f"{url} needs obstore; install it with: pip install 'kdcache[s3]'") from error
-    return obstore
-
-
-def _connect(api: Any, url: str, timeout: float) -> Any:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
-    seconds = timedelta(seconds=timeout)
-    try:
-        return api.store.from_url(
-            url,
-            client_options={
-                "timeout": seconds,
-                "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, timeout)),
-                "allow_http": endpoint.startswith("http://"),
-            },
-            retry_config={"retry_timeout": seconds},
-        )
-    except (api.exceptions.BaseError, ValueError) as error:
-        raise ConfigError(f"cannot use {url}: {_first_line(error)}; write s3://bucket/folder") from error
-
-
-def _entries(chunks: Any) -> list[StoredObject]:
-    return [
-        StoredObject(str(entry["path"]), int(entry["size"]), entry["last_modified"].timestamp())
-        for chunk in chunks
-        for entry in chunk
-    ]
+    def _opened(self) -> Requests:
+        if self._requests is None or self._requests[0] != os.getpid():
+            make = ProcessRequests if _fork.is_too_late else ObstoreRequests
+            self._requests = (os.getpid(), make(self.url, self.timeout))
+        return self._requests[1]
 
 
 def _interruptible(request: Callable[[], T]) -> T:
@@ -221,12 +156,6 @@ def _interruptible(request: Callable[[], T]) -> T:
     return results[0]
 
 
-def _is_cut_off(error: BaseException) -> bool:
-    # obstore has one class for all that goes wrong on the way; what a server refused is told by its text.
-    text = str(error)
-    return any(mark in text for mark in _CUT_OFF)
-
-
 def _timeout() -> float:
     text = os.environ.get(_TIMEOUT_VARIABLE, "")
     try:
@@ -236,7 +165,3 @@ def _timeout() -> float:
     if not 0 < seconds < 1e6:
         raise ConfigError(f"{_TIMEOUT_VARIABLE} is {text!r}, expected a number of seconds above 0")
     return seconds
-
-
-def _first_line(error: BaseException) -> str:
-    return public_text(str(error).strip().partition("\n")[0])

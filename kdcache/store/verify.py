@@ -14,6 +14,7 @@ from kdcache.store.invariants import check_planes, has_targets
 from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SAMPLES, SUMS_PATH, VIEWS, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
+from kdcache.store.pin import demand_pinned, split_pin
 from kdcache.store.records import list_units, read_index, read_record
 from kdcache.store.root import array_documents, expected_root, read_manifest
 from kdcache.store.trust import check_record
@@ -61,12 +62,17 @@ def verify(url: str | Path) -> VerifyReport:
     Raises:
         CorruptChunkError: naming the first bad object and what is wrong with it.
         StoreError: there is no cache, or a newer kdcache wrote it.
+        ManifestMismatchError: the URL is pinned, and the cache has another content id.
     """
-    objects = open_objects(url)
+    address, pin = split_pin(url)
+    objects = open_objects(address)
     manifest = read_manifest(objects)
     checker = _Checker(objects, manifest)
     checker.check_metadata()
     records = checker.check_records()
+    if pin is not None:
+        entries = (entry for record in records for entry in record.objects)
+        demand_pinned(objects.url, pin=pin, found=content_id(manifest.identity, entries))
     for record in records:
         checker.check_unit(record)
     return checker.report(records)

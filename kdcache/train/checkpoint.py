@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ class Checkpoints:
 
     Attributes:
         binding: the settings that must be the same when the run is resumed, as JSON values.
+        origin: the cache that the run learns from, to be kept with every state: its address and content id.
     """
 
     folder: Path
     binding: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     def exists(self) -> bool:
         """Tell whether there is one."""
@@ -43,14 +45,14 @@ class Checkpoints:
     def save(self, state: Mapping[str, Any], *, step: int) -> None:
         """Replace the checkpoint; ``state`` holds tensors, numbers, strings, lists and dicts."""
         buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
+        torch.save({**state, "origin": dict(self.origin)}, buffer)
         content = buffer.getvalue()
         name = f"checkpoint-{step:08d}.pt"
         best = self._index()["best"] if self.exists() else []
         replace_file(self.folder / name, content)
         entry = {"file": name, "sha256": sha256_hex(content), "step": step}
         kept = [old | entry if old["file"] == name else old for old in best]
-        self._write_index({**entry, "binding": self.binding, "best": kept})
+        self._write_index({**entry, "origin": self.origin, "binding": self.binding, "best": kept})
 
     def keep_best(self, figure: Figure, *, most: int) -> bool:
         """Keep the newest state beside later ones if it is among the ``most`` best; tell whether it is the best.

@@ -27,7 +27,7 @@ class TrainReport:
         views_checked: views whose pixels were compared with the cache's digest.
         views_drifted: those that differ by a decoder's rounding, where that is allowed; all others are equal.
         rows_without_targets: views for which the cache has no targets.
-        cache_id: content id of the cache; equal caches have equal ids.
+        cache_id: content id of the cache when the run began (or went on); equal caches have equal ids.
         teacher_calls: always 0: training has no way to call a teacher.
         teacher_modules: modules that could, imported by this process; empty in a training process.
         evaluation: of the final weights; ``evaluation_ema``: of their running mean.

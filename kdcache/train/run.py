@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,7 +60,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         _own_globals(config.seed, world, device),
     ):
         cache = open_cache(config.cache)
-        checkpoints = Checkpoints(Path(config.out), _binding(config, cache, world))
+        origin = {"cache": cache.url, "cache_id": cache.content_id()}
+        checkpoints = Checkpoints(Path(config.out), _binding(config, cache, world), origin)
         state = _earlier_state(checkpoints, world, resume=resume)
         _set_threads(config, device, earlier=state.get("threads"))
         parts = prepare(
@@ -71,9 +72,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         quiet = config.quiet or not world.is_main
         with make_progress(f"train {config.student}", total=left, unit="steps", quiet=quiet) as progress:
             session = assemble(parts, world=world, device=device, interrupts=interrupts, progress=progress)
-            with _books(session, parts, state):
+            with _books(session, parts, state, origin):
                 appraisal = run_to_the_end(session, parts.validation, checkpoints)
-        report = _report(session, parts, appraisal, first_step=first_step, seconds=time.monotonic() - start)
+        seconds = time.monotonic() - start
+        report = _report(session, parts, appraisal, origin, first_step=first_step, seconds=seconds)
         if world.is_main:
             _save_results(session, report)
         return report
@@ -120,7 +122,9 @@ def _earlier_state(checkpoints: Checkpoints, world: World, *, resume: bool) -> d
 
 
 @contextlib.contextmanager
-def _books(session: Session, parts: Preparation, state: dict[str, Any]) -> Iterator[None]:
+def _books(
+    session: Session, parts: Preparation, state: dict[str, Any], origin: Mapping[str, str]
+) -> Iterator[None]:
     """Restore the state, if there is one, and keep the journal's mirrors open for the length of a run."""
     if state:
         restore(session, state)
@@ -128,7 +132,7 @@ def _books(session: Session, parts: Preparation, state: dict[str, Any]) -> Itera
         if not state:
             session.journal.cut_back(0)
         session.journal.mirrors = open_mirrors(session.config, session.journal, step=session.position.step)
-        _open_journal(session, parts, is_resumed=bool(state))
+        _open_journal(session, parts, origin, is_resumed=bool(state))
     try:
         yield
     finally:
@@ -136,7 +140,9 @@ def _books(session: Session, parts: Preparation, state: dict[str, Any]) -> Itera
             mirror.close()
 
 
-def _open_journal(session: Session, parts: Preparation, *, is_resumed: bool) -> None:
+def _open_journal(
+    session: Session, parts: Preparation, origin: Mapping[str, str], *, is_resumed: bool
+) -> None:
     """Say what is about to happen."""
     replace_file(Path(session.config.out) / "args.yaml", session.config.to_yaml().encode())
     session.journal.write(
@@ -149,6 +155,7 @@ def _open_journal(session: Session, parts: Preparation, *, is_resumed: bool) -> 
         steps=session.plan.steps,
         lanes=parts.loader.plan(0).num_lanes,
         kept_mass=parts.kept_mass,
+        **origin,
     )
     for notice in parts.notices:
         session.progress.say(notice)
@@ -168,12 +175,12 @@ def _report(
     session: Session,
     parts: Preparation,
     appraisal: Appraisal | None,
+    origin: Mapping[str, str],
     *,
     first_step: int | None,
     seconds: float,
 ) -> TrainReport:
     totals = session.totals.of_all(session.world, session.device)
-    cache = session.loader.cache
     return TrainReport(
         out=session.config.out,
         weights=str(Path(session.config.out) / "model.safetensors"),
@@ -184,8 +191,8 @@ def _report(
         views_checked=totals.views_checked,
         views_drifted=totals.views_drifted,
         rows_without_targets=totals.rows_without_targets,
-        cache=cache.url,
-        cache_id=cache.content_id(),
+        cache=origin["cache"],
+        cache_id=origin["cache_id"],
         kept_mass=parts.kept_mass,
         resumed_from_step=first_step,
         seconds=round(seconds, 3),
@@ -193,5 +200,5 @@ def _report(
         evaluation_ema=None if appraisal is None else appraisal.ema,
         steps_skipped=session.scaler.steps_skipped,
         teacher_modules=teacher_modules(),
-        provenance=provenance(parts.config, cache),
+        provenance=provenance(parts.config, session.loader.cache),
     )

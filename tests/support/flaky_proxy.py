@@ -23,7 +23,8 @@ class FlakyProxy:
 
     Attributes:
         share: of requests that fail.
-        silent: seconds to wait before any answer.
+        silent: seconds to wait before any answer, as a network far away does.
+        requests: all that came: method, path and, where only a part was asked for, its range.
     """
 
     endpoint: str
@@ -32,6 +33,7 @@ class FlakyProxy:
     silent: float = 0.0
     seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
@@ -53,6 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.fault()
+        self.proxy.requests.append((self.command, self.path, self.headers.get("Range", "")))
         if self.proxy.silent:
             time.sleep(self.proxy.silent)
         if fault == "503":

@@ -147,6 +147,20 @@ def test_a_reader_that_keeps_its_blocks_reads_each_once(case: Case, readers: int
 
 
 @given(case=cases())
+def test_the_units_of_a_micro_batch_can_be_named_without_reading_it(case: Case) -> None:
+    plan = case.plan()
+    plan._cells = None  # type: ignore[assignment]
+    named = {number: set(plan.units(number)) for number in range(plan.num_batches)}
+    # singles that no pair is left for may come from anywhere
+    for number in range(plan._turns if case.pairs else plan.num_batches):
+        assert {(block, seed) for block, _, seed in places(case.plan().batch(number))} <= named[number]
+    windows = [set(window) for window in plan._windows]
+    for number in range(plan._turns):
+        blocks = {block for block, _ in named[number]}
+        assert sum(bool(window & blocks) for window in windows if window) <= case.settings.batch_size + 1
+
+
+@given(case=cases())
 def test_cells_are_never_split(case: Case) -> None:
     plan, views = case.plan(), case.settings.views_per_decode
     for number in range(plan.num_batches):

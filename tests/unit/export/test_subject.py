@@ -58,6 +58,12 @@ def test_the_views_are_always_the_same_pictures(subject: Subject) -> None:
     assert torch.equal(views_B3HW, subject.views(3))
 
 
+def test_a_file_carries_the_address_of_a_cache_that_others_can_reach(subject: Subject) -> None:
+    report = {**subject.run.report, "cache": "s3://bucket/cache"}
+    facts = replace(subject, run=replace(subject.run, report=report)).metadata()
+    assert facts["cache"] == "s3://bucket/cache"
+
+
 def test_a_file_carries_the_caches_content_id(subject: Subject) -> None:
     facts = subject.metadata()
     assert facts["cache_id"] == subject.run.report["cache_id"]

@@ -14,6 +14,7 @@ from kdcache.errors import CorruptChunkError, StoreError
 from kdcache.store.block_reader import BlockReader
 from kdcache.store.layout import Layout
 from kdcache.store.objects import LocalObjects
+from kdcache.store.spool import Spool
 from tests.support.stores import make_manifest, make_store, make_teacher
 
 TEACHERS = {
@@ -169,6 +170,67 @@ def test_a_damaged_truncated_or_missing_object_is_named(
     (copy / path).unlink()
     with pytest.raises(CorruptChunkError, match=rf"{path} in .* is damaged: it is committed, but missing"):
         read(reader_of(copy))
+
+
+class _BadNetwork(LocalObjects):
+    """Flips a bit in the first ``damages`` answers that tell of an object, and counts the requests for it."""
+
+    def __init__(self, root: Path, path: str, damages: int) -> None:
+        super().__init__(root)
+        self._path, self._damages, self.requests = path, damages, 0
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        data = super().get_range(path, start, length)
+        if path != self._path:
+            return data
+        self.requests += 1
+        return bytes([data[0] ^ 1]) + data[1:] if self.requests <= self._damages else data
+
+
+READS = [
+    ("teachers/gaps/targets/c/0/0/1", lambda reader: reader.planes("gaps", 1, 0)),
+    ("samples/key/c/1", lambda reader: np.array(reader.samples(1).keys)),
+]
+
+
+@pytest.mark.parametrize("with_spool", [False, True])
+@pytest.mark.parametrize(("path", "read"), READS)
+def test_bytes_that_the_network_damaged_are_read_again(
+    store: Path, path: str, read: Callable[[BlockReader], Any], with_spool: bool
+) -> None:
+    objects = _BadNetwork(store, path, damages=1)
+    reader = BlockReader(objects, Layout.of(MANIFEST.identity), Spool() if with_spool else None)
+    expected = read(reader_of(store))
+    np.testing.assert_array_equal(read(reader), expected)
+    requests = objects.requests
+    np.testing.assert_array_equal(read(reader), expected)
+    assert objects.requests - requests == (0 if with_spool and "key" in path else 1)
+
+
+@pytest.mark.parametrize("with_spool", [False, True])
+@pytest.mark.parametrize(("path", "read"), READS)
+def test_bytes_that_are_damaged_twice_are_named_and_not_kept(
+    store: Path, path: str, read: Callable[[BlockReader], Any], with_spool: bool
+) -> None:
+    objects = _BadNetwork(store, path, damages=2)
+    reader = BlockReader(objects, Layout.of(MANIFEST.identity), Spool() if with_spool else None)
+    with pytest.raises(CorruptChunkError, match=rf"{path} in .* is damaged: "):
+        read(reader)
+    assert objects.requests == 2
+    np.testing.assert_array_equal(read(reader), read(reader_of(store)))
+
+
+def test_a_spool_saves_every_second_request_for_samples_and_indexes(store: Path) -> None:
+    objects, spool = LocalObjects(store), Spool()
+    for _ in range(2):
+        reader = BlockReader(objects, Layout.of(MANIFEST.identity), spool)
+        reader.samples(0)
+        reader.planes("gaps", 0, 0)
+    assert spool.get("samples/key/c/0") == (store / "samples/key/c/0").read_bytes()
+    assert (
+        spool.get("teachers/gaps/targets/c/0/0/0")
+        == (store / "teachers/gaps/targets/c/0/0/0").read_bytes()[:36]
+    )
 
 
 def test_an_index_that_points_elsewhere_is_refused(copy: Path) -> None:

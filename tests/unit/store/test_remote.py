@@ -1,6 +1,8 @@
 """An object store keeps the promises of a folder; the servers here are real ones."""
 
+import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -101,6 +103,19 @@ def test_objects_survive_a_pickle(objects: RemoteObjects) -> None:
     objects.put_new("a", b"1")
     copy = pickle.loads(pickle.dumps(objects))  # noqa: S301
     assert (copy.get("a"), copy.url) == (b"1", objects.url)
+
+
+def test_a_child_of_a_process_that_has_asked_before_can_ask_too(objects: RemoteObjects) -> None:
+    objects.put_new("a", b"1")
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (objects.get("a"), objects.put_new("b", b"2")) == (b"1", True) else 3)
+    while os.waitpid(child, os.WNOHANG) == (0, 0):  # it would wait for ever for threads that it does not have
+        if time.monotonic() > started + 60:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.05)
+    assert objects.get("b") == b"2"
 
 
 def test_other_credentials_are_refused_and_never_shown(

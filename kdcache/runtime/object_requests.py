@@ -1,0 +1,170 @@
+"""Requests to an object store by obstore, in this process.
+
+obstore answers every request on threads of its own, which are started by the first one and which a fork does not
+copy: a child that was forked later would wait for ever (``kdcache.runtime.object_process`` is for those).
+"""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+from kdcache.errors import ConfigError
+
+__all__ = ["Entries", "ObstoreRequests", "RequestError", "Requests"]
+
+Entries = list[tuple[str, int, float]]
+"""Path, size and Unix time of what a listing found."""
+
+_CONNECT_SECONDS = 5
+_FIRST_PAUSE = 0.1
+_CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
+_BEYOND_THE_END = "416 "
+
+T = TypeVar("T")
+
+
+class RequestError(Exception):
+    """What server or network had to say, in one line."""
+
+
+class Requests(Protocol):
+    """Performs requests, here or in another process."""
+
+    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+        """Perform a request by the name of its method in ``ObstoreRequests``.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            RequestError: it failed, also when it was repeated for as long as is allowed.
+            ConfigError: the address cannot be used at all.
+        """
+        ...
+
+
+class ObstoreRequests:
+    """A client of one address; ``timeout`` bounds a request in seconds, repetitions included."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._api = _obstore(url)
+        self._timeout = timeout
+        self._store = _connect(self._api, url, timeout)
+
+    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+        """Perform one request, repeated as far as it makes sense."""
+        request = getattr(self, name)
+        try:
+            return self._repeated(lambda: request(path, **values))
+        except FileNotFoundError:
+            raise
+        except self._api.exceptions.BaseError as error:
+            raise RequestError(_first_line(error)) from error
+
+    def get(self, path: str) -> bytes:
+        """Return a whole object."""
+        return bytes(self._api.get(self._store, path).bytes())
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return what there is of a range."""
+        try:
+            return bytes(self._api.get_range(self._store, path, start=start, length=length))
+        except self._api.exceptions.GenericError as error:
+            # Servers refuse a range that begins beyond the end; a file gives nothing.
+            if _BEYOND_THE_END not in str(error) or start < self.size(path):
+                raise
+            return b""
+
+    def size(self, path: str) -> int:
+        """Return an object's size."""
+        return int(self._api.head(self._store, path)["size"])
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Create an object; False when there is one."""
+        try:
+            self._api.put(self._store, path, data, mode="create", use_multipart=False)
+        except (self._api.exceptions.AlreadyExistsError, self._api.exceptions.PreconditionError):
+            return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Put an object, whatever was there."""
+        self._api.put(self._store, path, data, use_multipart=False)
+
+    def swap(self, path: str, old: bytes, new: bytes) -> bool:
+        """Put an object in place of the one that holds ``old``; False when it holds something else."""
+        there = self._api.get(self._store, path)
+        version = {name: there.meta[name] for name in ("e_tag", "version") if there.meta.get(name)}
+        if bytes(there.bytes()) != old:
+            return False
+        try:
+            self._api.put(self._store, path, new, mode=version, use_multipart=False)
+        except (self._api.exceptions.PreconditionError, self._api.exceptions.AlreadyExistsError):
+            return False
+        return True
+
+    def entries(self, path: str) -> Entries:
+        """Return what is under a folder."""
+        return [
+            (str(entry["path"]), int(entry["size"]), entry["last_modified"].timestamp())
+            for chunk in self._api.list(self._store, path)
+            for entry in chunk
+        ]
+
+    def delete(self, path: str) -> None:
+        """Remove an object."""
+        self._api.delete(self._store, path)
+
+    def _repeated(self, request: Callable[[], T]) -> T:
+        """Repeat what obstore does not: answers that are cut off, and writes whose answer was lost.
+
+        Nothing here can be done twice: a create that finds its own object is told that the name is taken, and
+        whoever asked compares.
+        """
+        deadline = time.monotonic() + self._timeout
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return request()
+            except self._api.exceptions.GenericError as error:
+                if not _is_cut_off(error) or time.monotonic() + pause > deadline:
+                    raise
+                time.sleep(pause)
+                pause *= 2
+
+
+def _obstore(url: str) -> Any:
+    try:
+        import obstore  # noqa: PLC0415 - an extra: local caches need none of it
+        import obstore.exceptions  # noqa: PLC0415
+        import obstore.store  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"{url} needs obstore; install it with: pip install 'kdcache[s3]'") from error
+    return obstore
+
+
+def _connect(api: Any, url: str, timeout: float) -> Any:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+    seconds = timedelta(seconds=timeout)
+    try:
+        return api.store.from_url(
+            url,
+            client_options={
+                "timeout": seconds,
+                "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, timeout)),
+                "allow_http": endpoint.startswith("http://"),
+            },
+            retry_config={"retry_timeout": seconds},
+        )
+    except (api.exceptions.BaseError, ValueError) as error:
+        raise ConfigError(f"cannot use {url}: {_first_line(error)}; write s3://bucket/folder") from error
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    # obstore has one class for all that goes wrong on the way; what a server refused is told by its text.
+    text = str(error)
+    return any(mark in text for mark in _CUT_OFF)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

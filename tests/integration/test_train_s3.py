@@ -1,0 +1,245 @@
+"""Training straight from an object store: what it learns, what it asks for, and what happens when nobody answers."""
+
+import gc
+import itertools
+import json
+import multiprocessing
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kdcache.data.evaluation import eval_loader
+from kdcache.data.loader import distill_loader
+from kdcache.errors import ManifestMismatchError, StoreError
+from kdcache.store.reader import open_cache
+from kdcache.train import train
+from tests.support.flaky_proxy import FlakyProxy, flaky_proxy
+from tests.support.precompute_runs import invoke
+from tests.support.s3 import BUCKET, SERVERS, S3Server
+from tests.support.training import losses_of, small_cache, small_config
+
+Made = tuple[list[str], Path]
+
+BLOCKS = 6
+SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return (shards, cache): 6 blocks of 8 samples under 4 seeds, two seeds an object."""
+    return small_cache(tmp_path_factory.mktemp("made"), rows_per_block=8, seeds_per_group=2)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, made: Made
+) -> Iterator[S3Server]:
+    """Run a server that has the cache."""
+    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as running:
+        _upload(running, made[1])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def losses(made: Made, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """Return the losses of a run from the disk."""
+    folder = tmp_path_factory.mktemp("disk")
+    train(small_config(folder, *made))
+    return losses_of(folder / "run")
+
+
+@pytest.fixture
+def url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/cache"
+
+
+@pytest.fixture
+def proxy(server: S3Server, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
+    with flaky_proxy(server.endpoint) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+        yield running
+
+
+@pytest.fixture
+def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+def _upload(server: S3Server, cache: Path) -> None:
+    client = server.client()
+    for file in cache.rglob("*"):
+        if file.is_file():
+            key = f"cache/{file.relative_to(cache).as_posix()}"
+            client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_run_from_a_bucket_is_the_run_from_the_disk(
+    made: Made, url: str, losses: list[float], tmp_path: Path, workers: int
+) -> None:
+    train(small_config(tmp_path, made[0], url, workers=workers))  # type: ignore[arg-type]
+    assert losses_of(tmp_path / "run") == losses
+
+
+@SEAWEEDFS_ALONE
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"], indirect=True)
+def test_workers_may_be_started_in_any_way(
+    made: Made, url: str, losses: list[float], tmp_path: Path, start_method: str
+) -> None:
+    train(small_config(tmp_path, made[0], url, workers=1))  # type: ignore[arg-type]
+    assert losses_of(tmp_path / "run") == losses
+
+
+def _kinds(proxy: FlakyProxy) -> dict[str, Counter[tuple[str, str]]]:
+    """Return how often each (object, range) was asked for, by kind of object."""
+    kinds: dict[str, Counter[tuple[str, str]]] = {}
+    for method, path, part in proxy.requests:
+        found = re.search(r"/cache/.*(samples|targets|views/digest)/(?:\w+/)?c/", path)
+        if found is not None:
+            is_index = part.startswith("bytes=0-") and found[1] != "samples"
+            kind = f"{found[1]}{' index' * is_index}"
+            kinds.setdefault(kind, Counter())[f"{method} {path}", part] += 1
+    return kinds
+
+
+@SEAWEEDFS_ALONE
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_asks_once_for_the_targets_and_once_for_the_digests_of_a_block(
+    made: Made, url: str, proxy: FlakyProxy, workers: int
+) -> None:
+    loader = distill_loader(made[0], cache=url, batch_size=8, num_workers=workers, shuffle_window=8)
+    epochs = 3
+    for epoch in range(epochs):
+        assert sum(len(batch) for batch in loader.epoch(epoch)) == 48
+    del loader
+    asked = _kinds(proxy)
+    counts = {kind: sum(each.values()) for kind, each in asked.items()}
+    for kind in ("targets", "views/digest"):
+        # what is read ahead may belong to the next pass
+        assert epochs * BLOCKS <= counts[kind] <= (epochs + 1) * BLOCKS, counts
+        assert set(asked[kind].values()) == {1}
+        assert set(asked[f"{kind} index"].values()) == {1}
+        assert counts[f"{kind} index"] <= 2 * BLOCKS
+    assert counts["samples"] == 4 * BLOCKS
+
+
+@SEAWEEDFS_ALONE
+def test_two_workers_share_what_is_read_once_a_run(made: Made, url: str, proxy: FlakyProxy) -> None:
+    loader = distill_loader(made[0], cache=url, batch_size=8, num_workers=2, shuffle_window=8)
+    for epoch in range(4):
+        assert sum(len(batch) for batch in loader.epoch(epoch)) == 48
+    del loader
+    counts = {kind: sum(each.values()) for kind, each in _kinds(proxy).items()}
+    # two that begin at the same moment may both ask
+    assert 4 * BLOCKS <= counts["samples"] <= 2 * 4 * BLOCKS
+    for kind in ("targets", "views/digest"):
+        assert 2 * BLOCKS <= counts[f"{kind} index"] <= 2 * 2 * BLOCKS
+        assert counts[kind] <= 2 * 5 * BLOCKS
+
+
+@SEAWEEDFS_ALONE
+def test_an_evaluation_asks_once_for_everything(made: Made, url: str, proxy: FlakyProxy) -> None:
+    batches = list(eval_loader(made[0], cache=url, batch_size=16, check_views=1))
+    assert sum(len(batch) for batch in batches) == 48
+    asked = _kinds(proxy)
+    assert {kind: sum(each.values()) for kind, each in asked.items()} == {
+        "samples": 4 * BLOCKS,
+        **dict.fromkeys(("targets", "targets index", "views/digest", "views/digest index"), BLOCKS),
+    }
+
+
+@SEAWEEDFS_ALONE
+def test_a_network_that_fails_every_third_request_changes_nothing(
+    made: Made, url: str, losses: list[float], proxy: FlakyProxy, tmp_path: Path
+) -> None:
+    proxy.share = 0.35
+    train(small_config(tmp_path, made[0], url, workers=1))  # type: ignore[arg-type]
+    assert losses_of(tmp_path / "run") == losses
+    assert sum(count for kind, count in proxy.counts.items() if kind != "none") > 10
+
+
+@SEAWEEDFS_ALONE
+@pytest.mark.parametrize("how", [(0, "refuses"), (1, "refuses"), (0, "says nothing"), (1, "says nothing")])
+def test_a_server_that_dies_in_mid_training_is_a_clear_error_in_time(
+    made: Made, url: str, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, how: tuple[int, str]
+) -> None:
+    workers, fault = how
+    monkeypatch.setenv("KDCACHE_REMOTE_TIMEOUT", "2")
+    loader = distill_loader(made[0], cache=url, batch_size=8, num_workers=workers, shuffle_window=8)
+    next(loader.epoch(0))
+    if fault == "refuses":
+        proxy.share = 1.0
+    else:
+        proxy.silent = 60.0
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=rf"cannot read {url}/.*repeated for 2 s; KDCACHE_REMOTE_TIMEOUT"):
+        list(itertools.chain.from_iterable(map(loader.epoch, range(4))))
+    assert time.monotonic() - started < 6
+    proxy.share, proxy.silent = 0.0, 0.0
+
+
+@SEAWEEDFS_ALONE
+def test_a_pinned_cache_is_recorded_and_another_one_refused(made: Made, url: str, tmp_path: Path) -> None:
+    content_id = open_cache(made[1]).content_id()
+    config = small_config(tmp_path, made[0], f"{url}@{content_id}", steps=1)  # type: ignore[arg-type]
+    train(config)
+    origin = {"cache": url, "cache_id": content_id}
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {name: report[name] for name in origin} == origin
+    index = json.loads((tmp_path / "run" / "checkpoint.json").read_text())
+    state = torch.load(tmp_path / "run" / index["file"], weights_only=True)
+    assert (index["origin"], state["origin"]) == (origin, origin)
+    assert load_file(tmp_path / "run" / "model.safetensors")
+    with pytest.raises(ManifestMismatchError, match=rf"{content_id}, pinned is sha256:00000000"):
+        distill_loader(made[0], cache=f"{url}@sha256:00000000", batch_size=8)
+
+
+def test_every_command_that_reads_a_cache_knows_pins(made: Made, tmp_path: Path) -> None:
+    shards, cache = made
+    content_id = open_cache(cache).content_id()
+    out = str(tmp_path / "run")
+    trained: list[str] = [*shards, "--student", "vit_tiny_patch16_224", "--out", out, "--dry-run"]
+    sizes = [f"--student-kwargs={name}" for name in ("img_size=24", "patch_size=12")]
+    for words in (
+        ["info"],
+        ["verify"],
+        ["train", *trained, *sizes, "--steps", "2", "--batch-size", "8", "--workers", "0", "--cache"],
+    ):
+        shown = invoke([*words, f"{cache}@{content_id[:15]}"])
+        assert shown.exit_code == 0, shown.stderr
+        refused = invoke([*words, f"{cache}@sha256:00000000"])
+        assert refused.exit_code == 4, refused.output
+        assert content_id in refused.stderr
+        assert "sha256:00000000" in refused.stderr
+
+
+@SEAWEEDFS_ALONE
+def test_what_is_kept_of_a_bucket_is_gone_with_the_cache(
+    made: Made, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    loader: Any = distill_loader(made[0], cache=url, batch_size=8)
+    next(loader.epoch(0))
+    assert len(list(tmp_path.glob("kdcache-*/*"))) > 4
+    threads = [thread for thread in threading.enumerate() if thread.name == "kdcache-read-ahead"]
+    assert threads
+    del loader
+    gc.collect()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    gc.collect()
+    assert not list(tmp_path.glob("kdcache-*"))
