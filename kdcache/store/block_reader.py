@@ -94,11 +94,13 @@ class BlockReader:
         path = spec.object_path(group, *rest)
         self._check_array(spec)
 
+        index = path, spec.chunks_per_object, spec.largest_chunk, spec.largest_object
+
         def read() -> Any:
-            start, size = self._indexes(path, spec)[number]
+            start, size = self._indexes(*index)[number]
             return decode_chunk(self._objects.get_range(path, start, size), spec.dtype, spec.chunk)
 
-        return self._read_twice(path, read, forget=lambda: self._indexes.forget(path, spec))
+        return self._read_twice(path, read, forget=lambda: self._indexes.forget(*index))
 
     def _plain(self, spec: ArraySpec, block: int) -> Any:
         self._check_array(spec)
@@ -138,13 +140,14 @@ class BlockReader:
             )
         return data if size == len(data) else self._objects.get_range(path, 0, size)
 
-    def _read_index(self, path: str, spec: ArraySpec) -> list[list[int]]:
-        num_chunks = spec.chunks_per_object
+    def _read_index(
+        self, path: str, num_chunks: int, largest_chunk: int, largest_object: int
+    ) -> list[list[int]]:
         data = self._kept(path, lambda: self._objects.get_range(path, 0, index_bytes(num_chunks)))
         index = decode_index(data, num_chunks)
         starts, sizes = index[:, 0], index[:, 1]
-        is_inside = (starts >= index_bytes(num_chunks)) & (starts <= spec.largest_object)
-        if not (is_inside & (sizes <= spec.largest_chunk)).all():
+        is_inside = (starts >= index_bytes(num_chunks)) & (starts <= largest_object)
+        if not (is_inside & (sizes <= largest_chunk)).all():
             raise CorruptChunkError("its index points to where no chunk can be")
         index_N2: list[list[int]] = index.tolist()
         return index_N2
