@@ -19,7 +19,7 @@ from kdcache.train import TrainReport, train
 from tests.support.digits import DigitsCNN, digits_cnn
 from tests.support.shards import png_bytes, write_shard
 
-TRAIN, LABELLED, STEPS = 1200, 100, 400
+TRAIN, LABELLED, STEPS = 1200, 100, 250
 POLICY = {"size": 8, "crop": "padded", "padding": 1, "flip": 0.0}
 STUDENT = {"img_size": 8, "patch_size": 4, "embed_dim": 64, "depth": 3, "num_heads": 4, "weight_init": "jax"}
 INPUT: dict[str, Any] = {"mean": (0.3, 0.3, 0.3), "std": (0.35, 0.35, 0.35)}
@@ -113,7 +113,7 @@ def _train(folder: Path, shards: list[str], name: str, **changes: Any) -> TrainR
 
 
 def test_the_teachers_knowledge_replaces_labels(folder: Path) -> None:
-    """Measured when this was written: 66 and 95 %."""
+    """Measured with 400 steps: 66 and 95 %."""
     labels_only = _train(folder, ["labelled.tar"], "labels", task_loss_weight=1, distill_loss_weight=0)
     distilled = _train(folder, ["labelled.tar", "unlabelled.tar"], "distilled")
     assert labels_only.evaluation is not None

@@ -212,7 +212,7 @@ def test_a_temporary_file_that_cannot_be_removed_is_no_part_of_the_cache(
     sick.fail("unlink", errno.EIO, well=20)
     result = invoke(words(cache, job.shards, "-q"))
     assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
-    assert len(list(cache.rglob(".tmp-*"))) == 1
+    assert 1 <= len(list(cache.rglob(".tmp-*"))) <= 2  # the writer may have been at the next object already
     sick.heal()
     job.goes_on(cache)
 
