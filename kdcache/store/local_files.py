@@ -51,7 +51,7 @@ class Folder:
         for part in parts:
             folder = f"{folder}/{part}"
             try:
-                mode = os.lstat(folder).st_mode
+                mode = Path(folder).lstat().st_mode
             except FileNotFoundError:
                 return
             if not stat.S_ISDIR(mode):
@@ -72,7 +72,7 @@ def open_plain(file: str) -> int:
     try:
         descriptor = os.open(file, _FLAGS)
     except OSError:
-        demand_plain(file, os.lstat(file).st_mode)
+        demand_plain(file, Path(file).lstat().st_mode)
         raise
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -89,7 +89,7 @@ def plain_size(file: str) -> int:
         StoreError: it is a link, a pipe or a device.
         OSError: it is not there.
     """
-    status = os.lstat(file)
+    status = Path(file).lstat()
     demand_plain(file, status.st_mode)
     return status.st_size
 

@@ -222,14 +222,16 @@ class Cache:
         return tuple(group for group in groups if self.is_committed(Unit(teacher, block, group).name))
 
     def records(self) -> Iterator[CommitRecord]:
-        """Yield all commit records, sorted by unit name.
+        """Yield the commit records of the units that the manifest knows, sorted by unit name.
 
         Raises:
             CorruptChunkError: one is damaged, or does not fit the manifest.
         """
         for record in all_records(self._objects):
-            check_record(record, self.layout, url=self.url)
-            yield record
+            # A cache that grew since it was opened has units that its manifest did not know.
+            if self.layout.unit(record.unit) is not None:
+                check_record(record, self.layout, url=self.url)
+                yield record
 
     def content_id(self) -> str:
         """Return the id that equal caches share, as in ``sha256:1f0c...``; of what is committed now."""

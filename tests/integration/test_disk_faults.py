@@ -26,7 +26,7 @@ from tests.support.sick_disk import SickDisk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc and tmpfs")
 
-CALLS = ("create", "fsync", "link", "mkdir", "open", "read", "replace", "scandir", "stat", "write")
+CALLS = ("create", "fsync", "link", "mkdir", "open", "pread", "replace", "scandir", "stat", "write")
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def test_a_shard_that_gets_shorter_while_it_is_indexed_does_not_kill_the_process
 @pytest.mark.parametrize("command", ["info", "verify"])
 @pytest.mark.parametrize(
     ("call", "at"),
-    [("read", "zarr.json"), ("stat", "zarr.json"), ("scandir", "commits"), ("open", "targets/c/0")],
+    [("pread", "zarr.json"), ("stat", "zarr.json"), ("scandir", "commits"), ("open", "targets/c/0")],
 )
 def test_a_cache_that_cannot_be_read_is_not_taken_for_one_that_holds_less(  # noqa: PLR0917
     call: str, at: str, command: str, job: Job, sick: SickDisk, tmp_path: Path
