@@ -1,7 +1,8 @@
 """Requests to an object store by obstore, in this process.
 
 obstore answers every request on threads of its own, which are started by the first one and which a fork does not
-copy: a child that was forked later would wait for ever (``kdcache.runtime.object_process`` is for those).
+copy: a child that was forked later would wait for ever, and make its parent do so (``kdcache.runtime.object_process``
+is for those).
 """
 
 import os

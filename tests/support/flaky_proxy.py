@@ -23,6 +23,7 @@ class FlakyProxy:
 
     Attributes:
         share: of requests that fail.
+        faults: how they fail.
         silent: seconds to wait before any answer, as a network far away does.
         requests: all that came: method, path and, where only a part was asked for, its range.
     """
@@ -30,6 +31,7 @@ class FlakyProxy:
     endpoint: str
     target: str
     share: float = 0.0
+    faults: tuple[str, ...] = FAULTS
     silent: float = 0.0
     seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class FlakyProxy:
         """Draw what happens to the next request."""
         with self._lock:
             fails = self._rng.random() < self.share
-            kind = self._rng.choice(FAULTS) if fails else "none"
+            kind = self._rng.choice(self.faults) if fails else "none"
             self.counts[kind] = self.counts.get(kind, 0) + 1
             return kind
 
