@@ -50,12 +50,12 @@ class _Process:
 
     def __init__(self) -> None:
         self._idle: list[socket.socket] = []
-        folder = Path(tempfile.mkdtemp(prefix="kdcache-"))
-        self._address = str(folder / "requests")
+        self.folder = Path(tempfile.mkdtemp(prefix="kdcache-"))
+        self._address = str(self.folder / "requests")
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self._address)
             listening.listen()
-            order = json.dumps({"folder": str(folder), "parent": os.getpid()})
+            order = json.dumps({"folder": str(self.folder), "parent": os.getpid()})
             self._process = subprocess.Popen(  # noqa: S603 - this module
                 [sys.executable, "-m", _THIS_MODULE, str(listening.fileno()), order],
                 pass_fds=[listening.fileno()],
@@ -111,8 +111,10 @@ class _Helper:
     def process(self) -> _Process:
         """Return it; it is started for the first request, and again when it has died."""
         with self._lock:
-            if self._running is None or not self._running.is_running:
+            if self._running is not None and not self._running.is_running:
+                shutil.rmtree(self._running.folder, ignore_errors=True)  # it was killed, and could not do so
                 self._leave()
+            if self._running is None:
                 self._running = _Process()
             return self._running
 

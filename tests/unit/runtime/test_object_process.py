@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -38,6 +39,7 @@ def _end() -> None:
     if running is not None:
         running._process.kill()
         running._process.wait()
+        shutil.rmtree(running.folder)
         object_process._helper.forget()
 
 
@@ -96,6 +98,7 @@ def test_a_process_that_died_is_an_error_once_and_then_replaced(requests: Proces
         running.ask({"url": "s3://caches/helped", "timeout": TIMEOUT, "name": "get", "path": "a"}, {})
     running._process.wait()
     assert requests.perform("get", "a") == b"1"
+    assert not running.folder.exists()
 
 
 def test_it_ends_with_the_process_that_started_it(requests: ProcessRequests, tmp_path: Path) -> None:
@@ -105,7 +108,7 @@ def test_it_ends_with_the_process_that_started_it(requests: ProcessRequests, tmp
             requests.perform("size", "none")
         helper = object_process._helper._running
         assert helper is not None
-        (tmp_path / "facts").write_text(f"{helper._process.pid} {helper._address}")
+        (tmp_path / "facts").write_text(f"{helper._process.pid} {helper.folder}")
         signal.pause()
     deadline = time.monotonic() + 30
     while not (facts := _facts(tmp_path)):
@@ -113,7 +116,7 @@ def test_it_ends_with_the_process_that_started_it(requests: ProcessRequests, tmp
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    while _is_alive(int(facts[0])) or Path(facts[1]).parent.exists():
+    while _is_alive(int(facts[0])) or Path(facts[1]).exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
