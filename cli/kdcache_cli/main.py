@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "info": ("kdcache_cli.info", "Say what a cache holds and where it came from."),
         "verify": ("kdcache_cli.verify", "Check a cache: every object, and its views and targets."),
         "views": ("kdcache_cli.views", "Draw samples under several seeds, with the teacher's guesses."),
+        "card": ("kdcache_cli.card", "Write a page and metadata that say what a cache is."),
         "push": ("kdcache_cli.push", "Publish a cache: copy it, checked, the manifest last."),
         "pull": ("kdcache_cli.pull", "Fetch a cache, or some of its seeds, teachers or shards."),
         "merge": ("kdcache_cli.merge", "Put caches of other shards, seeds or teachers into one."),

@@ -110,6 +110,8 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
         default=None,
         help="Don't stop for a teacher that is no better than chance.",
     ),
+    click.option("--licence", help="For the manifest: an SPDX identifier, as CC-BY-4.0, or free text."),
+    click.option("--contact", help="For the manifest: whom to ask, as an address."),
 )
 
 

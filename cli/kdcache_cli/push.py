@@ -4,6 +4,8 @@ import click
 
 __all__ = ["command"]
 
+_HUB = "hf://"
+
 EPILOG = """\b
 Examples:
   kdcache push cache.zarr s3://bucket/cache.zarr --dry-run
@@ -29,11 +31,17 @@ def command(src: str, dst: str, jobs: int, dry_run: bool, quiet: bool, as_json: 
     """Copy the cache at SRC to DST, each a folder or an s3:// URL.
 
     All committed units are copied, each byte is checked against its commit record on the way, and the manifest
-    comes last: half a copy does not open. Nothing at DST is ever overwritten by something else.
+    comes last: half a copy does not open. Nothing of a cache at DST is ever overwritten by something else. The card
+    that kdcache card wrote goes along; a hub gets one in any case.
     """
     import json
 
+    from kdcache.report.card import card_files
     from kdcache.share.push import push
+    from kdcache.store import open_cache
 
-    report = push(src, dst, jobs=jobs, dry_run=dry_run, quiet=quiet)
+    extra_files = card_files(open_cache(src), url=dst) if dst.startswith(_HUB) else {}
+    report = push(src, dst, extra_files=extra_files, jobs=jobs, dry_run=dry_run, quiet=quiet)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else report.summary())

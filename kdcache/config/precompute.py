@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from kdcache.config.base import Settings
+from kdcache.config.terms import Terms
 from kdcache.config.views import ViewPolicy
 
 __all__ = ["CombineConfig", "PrecomputeConfig", "TeacherConfig"]
@@ -103,7 +104,7 @@ class CombineConfig(Settings):
     encoding: Encoding | None = None
 
 
-class PrecomputeConfig(Settings):
+class PrecomputeConfig(Terms):
     """Which data, which teachers, which views, and how the work is done.
 
     Attributes:
@@ -133,6 +134,8 @@ class PrecomputeConfig(Settings):
         max_bad: the share of such samples at which the run stops all the same.
         teacher_check: stop before the run if a teacher is not better than chance on labelled samples.
         check_samples: samples for that check, and for the pilot behind ``top_k: auto``.
+        licence: for the manifest: an SPDX identifier or free text.
+        contact: for the manifest: whom to ask.
     """
 
     shards: tuple[str, ...] = Field(min_length=1)

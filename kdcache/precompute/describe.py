@@ -154,6 +154,8 @@ def describe(
             sources=[public_url(shard) for shard in config.shards],
             teachers={teacher.name: _facts(teacher, settled[teacher.name], tuning) for teacher in teachers},
             decoder=dict(decoder_fingerprint()),
+            licence=config.licence,
+            contact=config.contact,
         ),
     )
 

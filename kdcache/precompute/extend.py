@@ -3,12 +3,13 @@
 from typing import Any
 
 from kdcache.config.precompute import PrecomputeConfig
+from kdcache.config.terms import Terms
 from kdcache.errors import ConfigError, StoreError
 from kdcache.precompute.as_cached import as_cached
 from kdcache.precompute.describe import existing_manifest
 from kdcache.store.manifest import Identity
 
-__all__ = ["extension_of"]
+__all__ = ["extension_of", "terms_of"]
 
 _FIXED = ("policy", "rows_per_block", "seeds_per_group")
 
@@ -55,6 +56,18 @@ def extension_of(settings: dict[str, Any], *, where: str) -> PrecomputeConfig:
         for teacher in config.teachers
     )
     return config.model_copy(update={"teachers": teachers})
+
+
+def terms_of(settings: dict[str, Any], *, where: str) -> Terms | None:
+    """Return the licence and the contact if the settings name nothing else to change in the cache, else None.
+
+    Raises:
+        ConfigError: one of them is no line of text.
+    """
+    given = {name for name, value in settings.items() if value is not None} - {"cache"}
+    if not given or not given <= Terms.model_fields.keys():
+        return None
+    return Terms.parse({name: settings[name] for name in given}, where=where)
 
 
 def _views(wanted: Any, identity: Identity) -> int:

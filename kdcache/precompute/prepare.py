@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from kdcache.config.precompute import CombineConfig, PrecomputeConfig
+from kdcache.config.terms import Terms
 from kdcache.data.index import expand_shards, index_shard
 from kdcache.errors import ConfigError
 from kdcache.precompute.describe import DataSet, Tuning, demand_shared_classes, describe, existing_manifest
@@ -92,6 +93,7 @@ def prepare(settings: Settings, *, say: Say) -> Prepared:
         ManifestMismatchError: the cache was made with other settings.
     """
     _warn_of_other_tuning(settings, say)
+    _warn_of_other_terms(settings, say)
     teachers = build_teachers(settings, say)
     wanted = wanted_manifest(settings, teachers, say)
     writer = CacheWriter.create_or_resume(settings.config.cache, wanted, grow=settings.grow)
@@ -157,6 +159,18 @@ def _warn_of_other_tuning(settings: Settings, say: Say) -> None:
                     f"teacher {name} was begun with {fact} {stored[name][fact]} and goes on with {value}: the last "
                     "bit of some logits may differ from a run in one go"
                 )
+
+
+def _warn_of_other_terms(settings: Settings, say: Say) -> None:
+    if settings.existing is None or settings.grow:
+        return
+    for name in Terms.model_fields:
+        wanted, stored = getattr(settings.config, name), getattr(settings.existing.about, name)
+        if wanted not in {None, stored}:
+            say(
+                f"the cache that is there keeps its {name} ({stored or 'none'}); kdcache extend --cache "
+                f"{settings.config.cache} --{name} ... sets it"
+            )
 
 
 def _demand_views_that_differ(config: PrecomputeConfig) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from kdcache.config.terms import Terms
 from kdcache.errors import ConfigError, ManifestMismatchError
 from kdcache.recast.source import Source
 from kdcache.store.manifest import About, Identity, Manifest, ShardEntry, TeacherIdentity, differences
 
-__all__ = ["demand_no_conflict", "merged_manifest", "shard_order"]
+__all__ = ["demand_no_conflict", "merged_manifest", "notes_on_terms", "shard_order"]
 
 _NAMED: Final = 8
 _PER_PART: Final = ("shards", "teachers", "num_aug_seeds")
@@ -41,6 +42,20 @@ def merged_manifest(sources: Sequence[Source], *, created: str) -> Manifest:
     except ConfigError as error:
         raise ManifestMismatchError(f"{error}; leave one of the teachers out with kdcache prune") from error
     return Manifest(identity=identity, about=_about(sources, created))
+
+
+def notes_on_terms(sources: Sequence[Source]) -> list[str]:
+    """Say which of licence and contact the merged cache has not, because its parts differ in it."""
+    return [
+        f"{_quoted(name, sources)}: the new cache has no {name}; set one with kdcache extend --{name}"
+        for name in Terms.model_fields
+        if any(getattr(source.manifest.about, name) for source in sources) and not _shared(name, sources)
+    ]
+
+
+def _quoted(name: str, sources: Sequence[Source]) -> str:
+    texts = (f"{_short(getattr(source.manifest.about, name))} in {source.url}" for source in sources)
+    return f"the caches differ in {name} ({', '.join(texts)})"
 
 
 def demand_no_conflict(conflicts: Sequence[str]) -> None:
@@ -142,13 +157,12 @@ def _about(sources: Sequence[Source], created: str) -> About:
         "sources": list(dict.fromkeys(chain.from_iterable(about.sources for about in abouts))),
         "teachers": teachers,
         "decoder": abouts[0].decoder,
-        "licence": _joined([about.licence for about in abouts], " AND "),
-        "contact": _joined([about.contact for about in abouts], ", "),
+        **{name: _shared(name, sources) for name in Terms.model_fields},
         "merged_from": sorted({source.content_id() for source in sources}),
     }
     return About.model_validate(fields)
 
 
-def _joined(values: Sequence[str | None], between: str) -> str | None:
-    known = list(dict.fromkeys(value for value in values if value))
-    return between.join(known) or None
+def _shared(name: str, sources: Sequence[Source]) -> str | None:
+    values = {getattr(source.manifest.about, name) or None for source in sources}
+    return values.pop() if len(values) == 1 else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdcache.errors import ConfigError
 from kdcache.recast.build import UnitWork, build, content_id_of, open_target
-from kdcache.recast.identity import demand_no_conflict, merged_manifest
+from kdcache.recast.identity import demand_no_conflict, merged_manifest, notes_on_terms
 from kdcache.recast.repeated_keys import repeated_keys
 from kdcache.recast.report import RecastReport
 from kdcache.recast.same import has_equal_bytes, why_they_differ
@@ -68,7 +68,7 @@ def merge(
         is_made=not dry_run,
         units_before=before,
         total_units=sum(1 for _ in layout.units()),
-        notes=(*notes, *_decoder_notes(sources)),
+        notes=(*notes, *_decoder_notes(sources), *notes_on_terms(sources)),
         **RecastReport.counted(records),
     )
 

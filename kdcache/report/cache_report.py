@@ -1,7 +1,7 @@
 """The facts of a cache, summed up from its manifest and commit records; no data object is read."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -103,13 +103,13 @@ class CacheReport:
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, cache: Cache) -> Self:
-        """Sum up a cache.
+    def of(cls, cache: Cache, records: Sequence[CommitRecord] | None = None) -> Self:
+        """Sum up a cache; its records are read, if they were not yet.
 
         Raises:
             CorruptChunkError: a commit record is damaged.
         """
-        records = list(cache.records())
+        records = list(cache.records()) if records is None else records
         by_kind = _by_kind(records)
         blocks, units = len(cache.blocks), len(cache.blocks) * cache.layout.num_groups
         identity, about = cache.identity, cache.manifest.about

@@ -1,21 +1,22 @@
 """What is at a destination already: nothing, a part of this copy, the whole of it, or something else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from kdcache.digest import sha256_hex
 from kdcache.errors import ManifestMismatchError, StoreError
-from kdcache.share.plan import CopyPlan, Work, compare, plan_copy
+from kdcache.share.plan import CopyPlan, Item, Work, compare, plan_copy
 from kdcache.share.pool import in_parallel
 from kdcache.share.source import Source, read_source
 from kdcache.share.sums import parse_sums
 from kdcache.store.documents import INDEX_LIMIT, read_limited
-from kdcache.store.layout import ROOT_PATH, SUMS_PATH
+from kdcache.store.layout import CARD_PATHS, ROOT_PATH, SUMS_PATH
 from kdcache.store.manifest import differences
 from kdcache.store.objects import ObjectStore
 
 __all__ = ["refuse_wrong", "survey"]
 
-_WELCOME = ("README.md", ".gitattributes")
+_WELCOME = (*CARD_PATHS, ".gitattributes")
 """What a hub or a person may have put there before."""
 _NAMED = 4
 
@@ -38,12 +39,14 @@ def survey(objects: ObjectStore, plan: CopyPlan, *, jobs: int) -> tuple[CopyPlan
         there = read_source(objects, jobs=jobs)
         _demand_equal(there, plan)
         # Equal caches may have other records: of when and how fast they were made.
-        plan = plan_copy(there.manifest, objects.get(ROOT_PATH), there.records.values())
-        work = compare(plan, sizes, {}, frozenset(), is_whole=True)
+        whole = plan_copy(there.manifest, objects.get(ROOT_PATH), there.records.values())
+        plan = replace(whole, extras=plan.extras)
+        work = compare(plan, sizes, {}, _equal(objects, plan.extras, sizes, jobs), is_whole=True)
     else:
         _refuse_strangers(objects, plan, sizes)
         sums = _read_sums(objects, sizes)
-        equal = _equal_records(objects, plan, sizes, sums, jobs)
+        unsure = [item for item in (*plan.records, *plan.extras) if item.path not in sums]
+        equal = _equal(objects, unsure, sizes, jobs)
         work = compare(plan, sizes, sums, equal, is_whole=False)
     refuse_wrong(objects, work.wrong)
     return plan, work
@@ -96,11 +99,11 @@ def _read_sums(objects: ObjectStore, sizes: Mapping[str, int]) -> dict[str, str]
     return parse_sums(data) | {SUMS_PATH: sha256_hex(data)}
 
 
-def _equal_records(
-    objects: ObjectStore, plan: CopyPlan, sizes: Mapping[str, int], sums: Mapping[str, str], jobs: int
+def _equal(
+    objects: ObjectStore, items: Iterable[Item], sizes: Mapping[str, int], jobs: int
 ) -> frozenset[str]:
-    """Read those records that nothing tells about, and return those that are the plan's."""
-    known = [item for item in plan.records if sizes.get(item.path) == item.size and item.path not in sums]
+    """Read those items that have the right size there, and return those that have the right bytes."""
+    known = [item for item in items if sizes.get(item.path) == item.size]
     equal = set()
 
     def read(path: str, content: bytes | None) -> None:

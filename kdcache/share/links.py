@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from kdcache.errors import StoreError
-from kdcache.store.layout import ROOT_PATH, SAMPLES, SUMS_PATH, VIEWS
+from kdcache.store.layout import CARD_PATHS, ROOT_PATH, SAMPLES, SUMS_PATH, VIEWS
 from kdcache.store.objects import LocalObjects, ObjectStore
 
 __all__ = ["refuse_links"]
 
-_OURS = (SAMPLES, VIEWS, "teachers", "commits", ROOT_PATH, SUMS_PATH)
+_OURS = (SAMPLES, VIEWS, "teachers", "commits", ROOT_PATH, SUMS_PATH, *CARD_PATHS)
 
 
 def refuse_links(objects: ObjectStore) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kdcache.digest import sha256_hex
 from kdcache.share.sums import dump_sums
@@ -22,6 +23,7 @@ class Item:
         content: its bytes, where they follow from manifest and records; None: they are read from the source.
         record: of a data object, the path of the record that names it.
         may_change: the format lets others replace it.
+        is_extra: no part of the cache: one that differs is replaced.
     """
 
     path: str
@@ -30,11 +32,13 @@ class Item:
     content: bytes | None = None
     record: str = ""
     may_change: bool = False
+    is_extra: bool = False
 
     @classmethod
-    def of(cls, path: str, content: bytes, *, may_change: bool = False) -> "Item":
+    def of(cls, path: str, content: bytes, *, may_change: bool = False, is_extra: bool = False) -> "Item":
         """Return the item of a text that is known already."""
-        return cls(path, len(content), sha256_hex(content), content, may_change=may_change)
+        digest = sha256_hex(content)
+        return cls(path, len(content), digest, content, may_change=may_change, is_extra=is_extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class CopyPlan:
         records: the commit records.
         documents: metadata of the arrays, and the compacted records.
         sums: ``SHA256SUMS``.
+        extras: files beside the cache, as its card.
         root: the manifest.
     """
 
@@ -57,11 +62,12 @@ class CopyPlan:
     records: tuple[Item, ...]
     documents: tuple[Item, ...]
     sums: Item
+    extras: tuple[Item, ...]
     root: Item
 
     def stages(self) -> tuple[tuple[Item, ...], ...]:
         """Return the items in groups; each group is complete before the next one begins."""
-        return (self.data, self.records, self.documents, (self.sums,), (self.root,))
+        return (self.data, self.records, self.documents, (self.sums,), self.extras, (self.root,))
 
     def __iter__(self) -> Iterator[Item]:
         """Yield every item."""
@@ -83,8 +89,14 @@ class Work:
     wrong: tuple[str, ...] = ()
 
 
-def plan_copy(manifest: Manifest, root: bytes, records: Iterable[CommitRecord]) -> CopyPlan:
-    """Plan the copy of a cache that holds just these units."""
+def plan_copy(
+    manifest: Manifest,
+    root: bytes,
+    records: Iterable[CommitRecord],
+    *,
+    extra_files: Mapping[str, bytes] = MappingProxyType({}),
+) -> CopyPlan:
+    """Plan the copy of a cache that holds just these units, with files beside it."""
     records = tuple(records)
     entries = [(entry, record_path(record.unit)) for record in records for entry in record.objects]
     data = tuple(Item(entry.path, entry.size, entry.sha256, record=path) for entry, path in entries)
@@ -103,6 +115,9 @@ def plan_copy(manifest: Manifest, root: bytes, records: Iterable[CommitRecord]) 
         records=proofs,
         documents=documents,
         sums=Item.of(SUMS_PATH, sums, may_change=True),
+        extras=tuple(
+            Item.of(path, content, may_change=True, is_extra=True) for path, content in extra_files.items()
+        ),
         root=Item.of(ROOT_PATH, root),
     )
 
@@ -121,7 +136,7 @@ def compare(
         plan: the copy.
         sizes: of what is there.
         sums: sha256 of what is there, as far as it is known.
-        equal: records that were read there and are the plan's.
+        equal: records and extras that were read there and are the plan's.
         is_whole: there is a cache of the plan's content id, and the plan was made from its own records: whatever
             of it is there stays as it is, but for data objects of another size.
     """
@@ -130,6 +145,8 @@ def compare(
         is_right = item.path in sums or item.path in equal or item.record in equal
         if item.path not in sizes:
             state = "missing"
+        elif item.is_extra:
+            state = "right" if item.path in equal else "missing"
         elif is_whole and not item.record:
             state = "right"
         elif sizes[item.path] != item.size or sums.get(item.path, item.sha256) != item.sha256:

@@ -1,7 +1,10 @@
 """Publishing a cache: a whole copy."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from kdcache.share.card import card_of, warnings_of
 from kdcache.share.links import refuse_links
 from kdcache.share.plan import plan_copy
 from kdcache.share.pool import DEFAULT_JOBS
@@ -18,18 +21,21 @@ def push(
     source: str | Path,
     destination: str | Path,
     *,
+    extra_files: Mapping[str, bytes] = MappingProxyType({}),
     jobs: int = DEFAULT_JOBS,
     dry_run: bool = False,
     quiet: bool = False,
 ) -> TransferReport:
     """Copy every committed unit of a cache to another place; what is there with equal checksum is not sent again.
 
-    Data objects come first, then commit records, then ``SHA256SUMS``, and the manifest last: half a copy does
-    not open.
+    Data objects come first, then commit records, then ``SHA256SUMS``, then the card, and the manifest last: half a
+    copy does not open.
 
     Args:
         source: address of the cache.
         destination: where the copy is to be.
+        extra_files: files that go beside the cache, as ``kdcache.report.card.card_files`` makes them; a card that
+            is in the source goes instead.
         jobs: requests at once.
         dry_run: say what there is to do, and write nothing.
         quiet: no progress.
@@ -47,5 +53,15 @@ def push(
     records = tuple(found.records.values())
     for record in records:
         found.check_sizes(record)
-    plan = plan_copy(found.manifest, expected_root(objects, found.layout), records)
-    return transfer(found, target, plan, label="push", jobs=jobs, dry_run=dry_run, quiet=quiet)
+    card = card_of(found, extra_files)
+    plan = plan_copy(found.manifest, expected_root(objects, found.layout), records, extra_files=card)
+    return transfer(
+        found,
+        target,
+        plan,
+        label="push",
+        jobs=jobs,
+        dry_run=dry_run,
+        quiet=quiet,
+        warnings=warnings_of(found, card),
+    )

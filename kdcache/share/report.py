@@ -24,6 +24,7 @@ class TransferReport:
         writes: requests that put an object.
         dry_run: nothing was written.
         notes: what differs from what was asked for.
+        warnings: what the cache should have, and has not.
     """
 
     source: str
@@ -41,6 +42,7 @@ class TransferReport:
     seconds: float
     dry_run: bool
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return all facts as values that JSON has."""

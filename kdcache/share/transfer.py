@@ -41,6 +41,7 @@ def transfer(
     dry_run: bool,
     quiet: bool,
     notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> TransferReport:
     """Bring a destination to what ``plan`` says; what is there with equal checksum stays.
 
@@ -53,6 +54,7 @@ def transfer(
         dry_run: find out what there is to do, and write nothing.
         quiet: no progress.
         notes: for the report.
+        warnings: likewise.
 
     Raises:
         ManifestMismatchError: the destination holds another cache, or part of one.
@@ -83,6 +85,7 @@ def transfer(
         seconds=round(time.monotonic() - start, 3),
         dry_run=dry_run,
         notes=tuple(notes),
+        warnings=tuple(warnings),
     )
 
 

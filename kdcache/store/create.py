@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from kdcache.config.terms import Terms
 from kdcache.errors import ManifestMismatchError, StoreError
 from kdcache.store.layout import ROOT_PATH, Layout
 from kdcache.store.manifest import About, Identity, Manifest, differences
 from kdcache.store.objects import ObjectStore
 from kdcache.store.root import dump_root, read_manifest, write_arrays
 
-__all__ = ["agreed_manifest", "create_or_resume"]
+__all__ = ["agreed_manifest", "create_or_resume", "set_terms"]
 
 _OUR_FOLDERS = {"samples", "views", "teachers", "commits"}
 _NAMED_DIFFERENCES = 8
@@ -22,7 +23,8 @@ def create_or_resume(objects: ObjectStore, wanted: Manifest, *, grow: bool = Fal
     Args:
         objects: where the cache is or will be.
         wanted: what this run needs.
-        grow: also add the shards behind, and the augmentation seeds above, those that are there.
+        grow: also add the shards behind, and the augmentation seeds above, those that are there, and take over
+            the licence and the contact, where there are any.
 
     Raises:
         ManifestMismatchError: the cache there has another identity; each field that differs is named.
@@ -47,6 +49,23 @@ def agreed_manifest(objects: ObjectStore, wanted: Manifest, *, grow: bool = Fals
     """Return what ``create_or_resume`` would, and raise what it would, but write nothing."""
     _, there = _there(objects)
     return _merged(there, wanted, grow=grow, url=objects.url)
+
+
+def set_terms(objects: ObjectStore, terms: Terms) -> Manifest:
+    """Put a licence, a contact or both into the manifest of a cache, and return it; nothing else changes.
+
+    Raises:
+        StoreError: there is no cache, or it cannot be written.
+    """
+    objects.settle()
+    while True:
+        root, there = _there(objects)
+        if there is None:
+            raise StoreError(f"there is no cache at {objects.url}; make one with kdcache precompute")
+        about = there.about.model_dump() | terms.model_dump(exclude_none=True)
+        described = Manifest(identity=there.identity, about=About.model_validate(about))
+        if described == there or objects.swap(ROOT_PATH, root, dump_root(described)):
+            return described
 
 
 def _there(objects: ObjectStore) -> tuple[bytes | None, Manifest | None]:
@@ -80,7 +99,8 @@ def _merged(there: Manifest | None, wanted: Manifest, *, grow: bool, url: str) -
     known = there.identity.teachers
     new = {name: entry for name, entry in wanted.identity.teachers.items() if name not in known}
     identity = grown.model_copy(update={"teachers": {**known, **new}})
-    if identity == there.identity:
+    terms = _terms(wanted.about) if grow else {}
+    if identity == there.identity and terms.items() <= _terms(there.about).items():
         return there
     facts = {name: wanted.about.teachers[name] for name in new if name in wanted.about.teachers}
     has_new_shards = len(identity.shards) > len(there.identity.shards)
@@ -88,8 +108,13 @@ def _merged(there: Manifest | None, wanted: Manifest, *, grow: bool, url: str) -
     about = there.about.model_dump() | {
         "teachers": {**there.about.teachers, **facts},
         "sources": sources if has_new_shards else there.about.sources,
+        **terms,
     }
     return Manifest(identity=identity, about=About.model_validate(about))
+
+
+def _terms(about: About) -> dict[str, str]:
+    return about.model_dump(include=set(Terms.model_fields), exclude_none=True)
 
 
 def _grown(there: Identity, wanted: Identity) -> Identity:

@@ -14,6 +14,7 @@ from kdcache.store.manifest import Identity, TeacherIdentity
 from kdcache.store.tables import LABEL_FILL
 
 __all__ = [
+    "CARD_PATHS",
     "INDEX_PATH",
     "LABEL_FILL",
     "ROOT_PATH",
@@ -35,6 +36,8 @@ __all__ = [
 ROOT_PATH = "zarr.json"
 INDEX_PATH = "commits/index.json"
 SUMS_PATH = "SHA256SUMS"
+CARD_PATHS = ("README.md", "croissant.json")
+"""What people and hubs read of a cache; no reader of the format does."""
 THUMBNAIL_ROWS = 8
 
 SAMPLES = "samples"

@@ -11,7 +11,17 @@ from kdcache.store.block_reader import BlockReader
 from kdcache.store.commits import CommitRecord, ObjectDigest, content_id
 from kdcache.store.documents import ARRAY_LIMIT, ROOT_LIMIT, pretty_json, read_document, read_limited
 from kdcache.store.invariants import check_planes, has_targets
-from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SAMPLES, SUMS_PATH, VIEWS, Layout, Unit, record_path
+from kdcache.store.layout import (
+    CARD_PATHS,
+    INDEX_PATH,
+    ROOT_PATH,
+    SAMPLES,
+    SUMS_PATH,
+    VIEWS,
+    Layout,
+    Unit,
+    record_path,
+)
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.pin import demand_pinned, split_pin
@@ -126,7 +136,9 @@ class _Checker:
         """Sum up."""
         entries = [entry for record in records for entry in record.objects]
         known = {entry.path for entry in entries} | set(array_documents(self._layout))
-        known |= {ROOT_PATH, INDEX_PATH, SUMS_PATH} | {record_path(record.unit) for record in records}
+        known |= {ROOT_PATH, INDEX_PATH, SUMS_PATH, *CARD_PATHS} | {
+            record_path(record.unit) for record in records
+        }
         return VerifyReport(
             url=self._objects.url,
             content_id=content_id(self._manifest.identity, entries),

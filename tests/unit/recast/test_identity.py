@@ -7,7 +7,7 @@ import pytest
 
 from kdcache.config.views import ViewPolicy
 from kdcache.errors import ManifestMismatchError
-from kdcache.recast.identity import demand_no_conflict, merged_manifest, shard_order
+from kdcache.recast.identity import demand_no_conflict, merged_manifest, notes_on_terms, shard_order
 from kdcache.recast.source import Source
 from kdcache.store.manifest import About, Identity, Manifest
 from kdcache.store.writer import CacheWriter
@@ -93,14 +93,24 @@ def test_a_cache_with_two_shards_of_one_name_is_refused(tmp_path: Path) -> None:
         _merged(tmp_path, _with_shards(0), _with_shards(1, 1))
 
 
-def test_licences_join_and_the_origins_are_kept(tmp_path: Path) -> None:
-    manifests = [
-        Manifest(identity=make_manifest().identity, about=About(licence=licence, sources=[source]))
-        for licence, source in (("CC-BY-4.0", "a"), (None, "b"), ("MIT", "a"))
-    ]
-    about = _merged(tmp_path, *manifests).about
-    assert (about.licence, about.sources) == ("CC-BY-4.0 AND MIT", ["a", "b"])
+def _described(*abouts: About) -> list[Manifest]:
+    return [Manifest(identity=make_manifest().identity, about=about) for about in abouts]
+
+
+def test_the_origins_are_kept(tmp_path: Path) -> None:
+    about = _merged(tmp_path, *_described(*(About(sources=[source]) for source in "aba"))).about
+    assert about.sources == ["a", "b"]
     assert about.model_dump()["merged_from"] == [Source.open(tmp_path / "0").content_id()]
+
+
+def test_a_licence_that_all_have_stays_and_others_are_named(tmp_path: Path) -> None:
+    abouts = [About(licence="MIT", contact=contact) for contact in ("a@b.org", "a@b.org", None)]
+    about = _merged(tmp_path, *_described(*abouts)).about
+    assert (about.licence, about.contact) == ("MIT", None)
+    (note,) = notes_on_terms([Source.open(tmp_path / name) for name in "012"])
+    assert f"the caches differ in contact ('a@b.org' in {tmp_path / '0'}" in note
+    assert f"None in {tmp_path / '2'}" in note
+    assert notes_on_terms([Source.open(tmp_path / "2")]) == []
 
 
 def test_many_conflicts_are_counted() -> None:
