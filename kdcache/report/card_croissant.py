@@ -68,7 +68,7 @@ def croissant(facts: CardFacts) -> bytes:
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": facts.title,
+        "name": facts.title(),
         "description": _description(facts),
         "identifier": facts.report.content_id,
         **dict(_known(facts)),
@@ -82,8 +82,8 @@ def _description(facts: CardFacts) -> str:
     report = facts.report
     return (
         f"Outputs of {len(report.teachers):,} teachers on {report.num_aug_seeds:,} views of each of "
-        f"{report.samples:,} samples in {report.num_classes:,} classes, cached by kdcache for the distillation of image "
-        "models; a Zarr 3 group without images."
+        f"{report.samples:,} samples in {report.num_classes:,} classes, cached by kdcache for the distillation of "
+        "image models; a Zarr 3 group without images."
     )
 
 

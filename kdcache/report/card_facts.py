@@ -1,7 +1,7 @@
 """What a card says of a cache: the facts behind its page and its metadata."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
@@ -61,12 +61,11 @@ class CardFacts:
             url=public_url(url) if url else None,
         )
 
-    @property
-    def title(self) -> str:
-        """Return the title; the names of teachers hold nothing but plain letters, digits and ``_.-``."""
+    def title(self, shown: Callable[[str], str] = str) -> str:
+        """Return the title, with the teachers' names as ``shown`` writes them."""
         names = list(self.report.teachers)
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        whose = f" of {', '.join(names[:_NAMED])}{more}" if names else ""
+        whose = f" of {', '.join(map(shown, names[:_NAMED]))}{more}" if names else ""
         return f"Cached logits{whose}"
 
     @property

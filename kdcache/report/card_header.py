@@ -17,7 +17,7 @@ _LONGEST_NAME: Final = 64
 def card_header(facts: CardFacts) -> str:
     """Return the front matter, fences included; whatever the texts are, they stay values of their fields."""
     fields: dict[str, Any] = {
-        "pretty_name": facts.title,
+        "pretty_name": facts.title(),
         **_licence(facts.about("licence")),
         "task_categories": ["image-classification"],
         "size_categories": [size_category(facts.report.samples)],

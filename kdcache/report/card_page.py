@@ -23,7 +23,7 @@ def card_page(facts: CardFacts) -> str:
     """Return README.md."""
     parts = [
         card_header(facts),
-        f"# {facts.title}\n",
+        f"# {facts.title(code)}\n",
         _summary(facts),
         "## Facts\n\n" + table(("", ""), _facts(facts)),
         *_teachers(facts),
@@ -40,10 +40,10 @@ def _summary(facts: CardFacts) -> str:
     teachers = "1 teacher" if len(report.teachers) == 1 else f"{len(report.teachers):,} teachers"
     return (
         f"The outputs of {teachers} on {report.num_aug_seeds:,} views of each of {report.samples:,} samples "
-        f"({report.num_classes:,} classes), cached by kdcache. A view is drawn again, pixel for pixel, from its sample "
-        "and a seed, so a student is trained on what the teacher saw, without running the teacher. The cache has no "
-        "images, only keys, labels and digests of samples, and thumbnails of 8 x 8 pixels of the first eight samples of "
-        "each block: training takes the shards that it was made of.\n"
+        f"({report.num_classes:,} classes), cached by kdcache. A view is drawn again, pixel for pixel, from its "
+        "sample and a seed, so a student is trained on what the teacher saw, without running the teacher. The cache "
+        "has no images, only keys, labels and digests of samples, and thumbnails of 8 x 8 pixels of the first eight "
+        "samples of each block: training takes the shards that it was made of.\n"
     )
 
 
@@ -66,7 +66,7 @@ def _facts(facts: CardFacts) -> Iterator[tuple[str, str]]:
     yield "not decodable", _failures(report.bad_samples)
     yield "rows of a block", f"{report.rows_per_block:,}"
     yield "views of a sample", f"{report.num_aug_seeds:,} seeds, in groups of {report.seeds_per_group:,}"
-    yield "views", f"{report.views:,} in {_progress(report.view_units)}"
+    yield "views", f"{report.views:,} in {_progress(report.view_units)} units"
     each = f", {report.bytes_per_view:.1f} a view and teacher" if report.bytes_per_view else ""
     yield "bytes", f"{report.bytes:,}{each}"
 

@@ -22,3 +22,14 @@ def test_exit_codes_tell_what_is_wrong(tmp_path: Path) -> None:
     assert invoke(["push", str(cache), str(cache)]).exit_code == 2
     assert invoke(["push", str(cache), str(tmp_path / "d"), "--jobs", "0"]).exit_code == 2
     assert invoke(["push", str(tmp_path / "none"), str(tmp_path / "d")]).exit_code == 3
+
+
+def test_empty_terms_are_warned_of_and_extend_sets_them(tmp_path: Path) -> None:
+    cache, copy = str(make_store(tmp_path / "c.zarr")), str(tmp_path / "d.zarr")
+    result = invoke(["push", cache, copy, "--dry-run", "--json"])
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert f"warning: {warning}" in result.stderr
+    invoke(["extend", "--cache", cache, "--licence", "CC-BY-4.0", "--contact", "a@b.org"])
+    result = invoke(["push", cache, copy, "--quiet", "--json"])
+    assert json.loads(result.stdout)["warnings"] == []
+    assert result.stderr == ""

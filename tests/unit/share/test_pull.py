@@ -148,3 +148,15 @@ def test_a_part_can_be_used_to_go_on(cache: Path, tmp_path: Path) -> None:
         "seeds": "0-1",
         "teachers": "a",
     }
+
+
+def test_a_pull_leaves_the_card_where_it_is(tmp_path: Path) -> None:
+    source = make_store(tmp_path / "s.zarr")
+    (source / "README.md").write_text("a card")
+    (source / "croissant.json").write_text("{}")
+    pull(source, tmp_path / "p.zarr", quiet=True)
+    assert not {"README.md", "croissant.json"} & {file.name for file in (tmp_path / "p.zarr").iterdir()}
+    (tmp_path / "q.zarr").mkdir()
+    (tmp_path / "q.zarr/croissant.json").write_text("mine")
+    pull(source, tmp_path / "q.zarr", quiet=True)
+    assert (tmp_path / "q.zarr/croissant.json").read_text() == "mine"

@@ -172,3 +172,55 @@ def test_a_link_at_the_destination_is_not_followed(cache: Path, tmp_path: Path) 
     with pytest.raises(StoreError, match="is a link"):
         push(cache, tmp_path / "d.zarr", quiet=True)
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_card_comes_right_before_the_manifest_and_is_no_part_of_the_sums(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    replace = LocalObjects.replace
+
+    def put(self: LocalObjects, path: str, data: bytes) -> None:
+        order.append(path)
+        replace(self, path, data)
+
+    monkeypatch.setattr(LocalObjects, "replace", put)
+    (cache / "README.md").write_bytes(b"a card")
+    push(cache, tmp_path / "d.zarr", extra_files={"croissant.json": b"{}"}, jobs=1, quiet=True)
+    assert order[-3:] == ["SHA256SUMS", "croissant.json", "README.md"]
+    assert (tmp_path / "d.zarr/README.md").read_bytes() == b"a card"
+    assert b"README" not in (tmp_path / "d.zarr/SHA256SUMS").read_bytes()
+    assert verify(tmp_path / "d.zarr").unknown == ()
+
+
+def test_a_newer_card_replaces_the_one_that_is_there(cache: Path, tmp_path: Path) -> None:
+    (cache / "README.md").write_bytes(b"old")
+    first = push(cache, tmp_path / "d.zarr", quiet=True)
+    assert push(cache, tmp_path / "d.zarr", quiet=True).objects == 0
+    for text in (b"new", b"longer"):
+        (cache / "README.md").write_bytes(text)
+        again = push(cache, tmp_path / "d.zarr", quiet=True)
+        assert (again.objects, again.present) == (1, first.objects - 1)
+        assert (tmp_path / "d.zarr/README.md").read_bytes() == text
+
+
+def test_a_push_that_was_stopped_before_its_manifest_goes_on_with_its_card(
+    cache: Path, tmp_path: Path
+) -> None:
+    (cache / "README.md").write_bytes(b"a card")
+    push(cache, tmp_path / "d.zarr", quiet=True)
+    (tmp_path / "d.zarr/zarr.json").unlink()
+    assert push(cache, tmp_path / "d.zarr", quiet=True).objects == 1
+
+
+def test_a_card_that_is_a_link_is_refused(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (cache / "README.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(StoreError, match="is a link"):
+        push(cache, tmp_path / "d.zarr", quiet=True)
+    assert not (tmp_path / "d.zarr").exists()
+
+
+def test_a_push_without_terms_warns(cache: Path, tmp_path: Path) -> None:
+    (warning,) = push(cache, tmp_path / "d.zarr", dry_run=True).warnings
+    assert "no licence and no contact" in warning

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from kdcache.config.terms import Terms
 from kdcache.config.views import ViewPolicy
 from kdcache.errors import ManifestMismatchError, StoreError
-from kdcache.store.create import agreed_manifest, create_or_resume
+from kdcache.store.create import agreed_manifest, create_or_resume, set_terms
 from kdcache.store.layout import Layout
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import LocalObjects
@@ -153,3 +154,56 @@ def test_runs_that_start_together_agree_on_one_cache(tmp_path: Path) -> None:
     assert sorted(read_manifest(LocalObjects(tmp_path / "c")).identity.teachers) == [
         f"t{i}" for i in range(8)
     ]
+
+
+def _described(**about: str | None) -> Manifest:
+    manifest = make_manifest()
+    return manifest.model_copy(update={"about": manifest.about.model_copy(update=about)})
+
+
+def test_terms_are_set_and_nothing_else_changes(objects: LocalObjects) -> None:
+    create_or_resume(objects, make_manifest())
+    before = {entry.path: objects.get(entry.path) for entry in objects.list("")}
+    assert set_terms(objects, Terms(licence="MIT")) == _described(licence="MIT")
+    assert set_terms(objects, Terms(contact="a@b.org")) == _described(licence="MIT", contact="a@b.org")
+    changed = {path for path, data in before.items() if objects.get(path) != data}
+    assert changed == {"zarr.json"}
+    assert read_manifest(objects).identity == make_manifest().identity
+
+
+def test_terms_that_are_there_already_write_nothing(objects: LocalObjects) -> None:
+    create_or_resume(objects, _described(licence="MIT"))
+    status = (objects.root / "zarr.json").stat()
+    set_terms(objects, Terms(licence="MIT"))
+    assert (objects.root / "zarr.json").stat() == status
+
+
+def test_terms_of_no_cache_cannot_be_set(objects: LocalObjects) -> None:
+    with pytest.raises(StoreError, match="there is no cache"):
+        set_terms(objects, Terms(licence="MIT"))
+    assert not objects.root.exists()
+
+
+def test_terms_are_set_beside_a_run_that_adds_a_teacher(
+    objects: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_or_resume(objects, make_manifest())
+    swap = LocalObjects.swap
+
+    def other_first(self: LocalObjects, path: str, old: bytes | None, new: bytes) -> bool:
+        monkeypatch.setattr(LocalObjects, "swap", swap)
+        create_or_resume(objects, make_manifest(teachers={"b": make_teacher()}))
+        return swap(self, path, old, new)
+
+    monkeypatch.setattr(LocalObjects, "swap", other_first)
+    manifest = set_terms(objects, Terms(licence="MIT"))
+    assert (list(manifest.identity.teachers), manifest.about.licence) == (["cnn", "b"], "MIT")
+
+
+def test_only_growth_takes_over_terms(objects: LocalObjects) -> None:
+    create_or_resume(objects, _described(licence="MIT"))
+    wanted = _described(licence="CC0-1.0", contact="a@b.org")
+    assert create_or_resume(objects, wanted).about.licence == "MIT"
+    about = create_or_resume(objects, wanted, grow=True).about
+    assert (about.licence, about.contact) == ("CC0-1.0", "a@b.org")
+    assert create_or_resume(objects, make_manifest(), grow=True).about == about
