@@ -218,6 +218,12 @@ def _kept_mass(entry: TeacherIdentity, about: Mapping[str, Any]) -> dict[str, fl
     at_k = by_k.get(str(entry.top_k)) if isinstance(by_k, dict) else None
     if not isinstance(at_k, dict):
         return {}
-    return {
-        str(float(t)).removesuffix(".0"): float(at_k[t]) for t in at_k if isinstance(at_k[t], int | float)
-    }
+    found = ((_number(t), _number(value)) for t, value in at_k.items() if not isinstance(value, str))
+    return {f"{t:g}": mass for t, mass in found if t is not None and mass is not None}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -65,7 +65,13 @@ def manifest_with(kept_mass: Any, **teacher: Any) -> Manifest:
     return manifest.model_copy(update={"about": about})
 
 
-@pytest.mark.parametrize("kept_mass", [None, [], {"5": None}, {"9": {"1": 0.5}}, {"5": {"1": "much"}}])
+@pytest.mark.parametrize(
+    "kept_mass",
+    [
+        *(None, [], {"5": None}, {"9": {"1": 0.5}}, {"5": {"1": "much"}}),
+        *({"5": {"warm": 0.5}}, {"5": {"1": 10**400}}, {"5": {"1": [1]}}),
+    ],
+)
 def test_a_pilot_that_says_nothing_about_k_leaves_the_mass_unknown(tmp_path: Path, kept_mass: Any) -> None:
     CacheWriter.create_or_resume(tmp_path / "c", manifest_with(kept_mass))
     assert report_of(tmp_path / "c").teachers["cnn"].kept_mass == {}
