@@ -15,6 +15,9 @@ from kdcache.report.card_facts import CardFacts
 from kdcache.store.reader import open_cache
 from tests.support.stores import make_store
 
+# mlcroissant's parser of JSON-LD uses a class of its own library that is on the way out.
+pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,7 +47,7 @@ def _checked(facts: CardFacts) -> mlcroissant.Dataset:
 def test_mlcroissant_reads_teachers_and_shards(facts: CardFacts) -> None:
     dataset = _checked(_described(facts, licence="MIT", contact="ann"))
     (teacher,) = dataset.records("teachers")
-    assert teacher["teachers/name"] == b"cnn"
+    assert teacher["teachers/name"] == "cnn"
     assert teacher["teachers/top_k"] == 5
     assert [row["shards/num_samples"] for row in dataset.records("shards")] == [10, 7]
 
@@ -97,4 +100,4 @@ def test_a_hostile_text_stays_a_value(facts: CardFacts, text: str) -> None:
     assert document.keys() <= {*_parsed(facts), "license", "creator"}
     assert (document["license"], document["creator"]["name"]) == (text, text)
     (teacher,) = _checked(hostile).records("teachers")
-    assert teacher["teachers/architecture"] == text.encode()
+    assert teacher["teachers/architecture"] == text
