@@ -25,8 +25,15 @@ from tests.support.shards import write_shards
 
 SLOW = "tests.support.teachers:slow_cnn"
 KEYS = "--teacher", SLOW, "--parallel-batches", "2"
-SHORT = pytest.param(8, 40, id="short")
-LONG = pytest.param(100, 400, id="soak", marks=[pytest.mark.soak, pytest.mark.timeout(5400)])
+PLACES = "disk", "seaweedfs"
+SOAK = [pytest.mark.soak, pytest.mark.timeout(5400)]
+
+
+def _places_of(short: str) -> pytest.MarkDecorator:
+    """Run the short form in one place, the long one in each."""
+    short_form = pytest.param(short, 8, 40, id=f"{short}-short")
+    long_forms = [pytest.param(place, 100, 400, id=f"{place}-soak", marks=SOAK) for place in PLACES]
+    return pytest.mark.parametrize(("place", "kills", "views"), [short_form, *long_forms], indirect=["place"])
 
 
 @dataclass
@@ -64,7 +71,7 @@ class Place:
         return open_cache(cache).content_id(), data_objects(cache)
 
 
-@pytest.fixture(params=["disk", "seaweedfs"])
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Give six blocks of eight rows, on a disk or before a server."""
     monkeypatch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
@@ -130,7 +137,7 @@ def test_a_kill_at_every_named_step_costs_one_unit_at_most(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kills", "views"), [SHORT, LONG])
+@_places_of(short="disk")
 def test_kills_at_random_moments_cost_one_unit_each_at_most(
     place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,7 +158,7 @@ def test_kills_at_random_moments_cost_one_unit_each_at_most(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kills", "views"), [SHORT, LONG])
+@_places_of(short="seaweedfs")
 def test_three_workers_that_are_killed_together_lose_one_unit_each_at_most(
     place: Place, kills: int, views: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

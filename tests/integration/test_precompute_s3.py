@@ -98,6 +98,7 @@ def test_a_cache_in_a_bucket_grows_in_place(
     assert open_cache(f"s3://caches/{prefix}").content_id() == content_id
 
 
+@SEAWEEDFS_ALONE
 def test_a_network_that_fails_every_third_request_loses_nothing(
     tmp_path: Path,
     shards: list[str],

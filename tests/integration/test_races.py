@@ -18,11 +18,13 @@ from kdcache.store.remote import RemoteObjects
 from kdcache.store.verify import verify
 from kdcache.store.writer import CacheWriter
 from tests.support.s3 import seaweed_server
-from tests.support.stores import make_manifest, table_of, view_digests_of, write_targets_of
+from tests.support.stores import make_manifest, make_teacher, table_of, view_digests_of, write_targets_of
 
 NUM_WRITERS = 64
-NUM_BLOCKS = 100
-NUM_UNITS = NUM_BLOCKS * 2
+NUM_BLOCKS = 10
+TEACHERS = [f"cnn-{number}" for number in range(20)]
+NUM_UNITS = NUM_BLOCKS * len(TEACHERS)
+ALL_UNITS = NUM_BLOCKS * (2 + len(TEACHERS))
 
 
 @pytest.fixture(params=["disk", "seaweedfs"])
@@ -54,16 +56,16 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def _begun(url: str) -> CacheWriter:
-    # Small blocks under one seed a group; samples and views are there, the targets are raced for.
-    manifest = make_manifest(num_samples=[4] * NUM_BLOCKS, num_aug_seeds=2, seeds_per_group=1)
+    # Small blocks of one view; samples and views are there, the targets are raced for.
+    teachers = {name: make_teacher() for name in TEACHERS}
+    manifest = make_manifest(
+        num_samples=[4] * NUM_BLOCKS, num_aug_seeds=1, seeds_per_group=1, teachers=teachers
+    )
     first = CacheWriter.create_or_resume(url, manifest)
     for block in first.layout.blocks:
         first.write_samples(block.index, table_of(block), seconds=0.0)
-        for group in (0, 1):
-            digests_GR = view_digests_of(first, block, group)
-            first.write_views(
-                block.index, group, digests_GR, np.zeros((1, 8, 8, 8, 3), dtype=np.uint8), seconds=0.0
-            )
+        digests_GR = view_digests_of(first, block, 0)
+        first.write_views(block.index, 0, digests_GR, np.zeros((1, 8, 8, 8, 3), dtype=np.uint8), seconds=0.0)
     return first
 
 
@@ -75,14 +77,14 @@ def test_of_racing_writers_exactly_one_commits_each_unit(url: str, commits: Coun
 
     def race(number: int, writer: CacheWriter) -> None:
         # Eight writers at a time come the same way, so that they meet at every unit.
-        units = [(block, group) for block in writer.layout.blocks for group in (0, 1)]
+        units = [(block, teacher) for block in writer.layout.blocks for teacher in TEACHERS]
         random.Random(number // 8).shuffle(units)
         start.wait()
         try:
-            for block, group in units:
-                if not writer.is_committed(Unit("cnn", block.index, group).name):
-                    tries[f"{block.index}-{group}"] += 1
-                    write_targets_of(writer, "cnn", block, group)
+            for block, teacher in units:
+                if not writer.is_committed(Unit(teacher, block.index, 0).name):
+                    tries[f"{teacher}-{block.index}"] += 1
+                    write_targets_of(writer, teacher, block, 0)
         except BaseException as error:  # noqa: BLE001 - told below
             errors.append(error)
 
@@ -92,10 +94,10 @@ def test_of_racing_writers_exactly_one_commits_each_unit(url: str, commits: Coun
     for thread in threads:
         thread.join()
     assert errors == []
-    records = [record_path(unit.name) for unit in first.layout.units() if unit.kind == "cnn"]
+    records = [record_path(unit.name) for unit in first.layout.units() if unit.kind in TEACHERS]
     assert len(records) == NUM_UNITS
     assert [commits[path] for path in records] == [1] * NUM_UNITS
     assert sum(tries.values()) > NUM_UNITS * 1.5, "they hardly met"
     first.finish()
-    assert verify(url).units == NUM_BLOCKS * 5
-    assert len(list(open_cache(url).records())) == NUM_BLOCKS * 5
+    assert verify(url).units == ALL_UNITS
+    assert len(list(open_cache(url).records())) == ALL_UNITS
