@@ -59,13 +59,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_way_is_trained(facts: dict[str, Any]) -> None:
     (few,) = facts["settings"]
     assert (few["labels"], few["images"]) == (80, 160)
-    assert set(few["methods"]) == set(WAYS) - {"soft + labels"}
+    assert set(few["methods"]) == set(WAYS)
     assert all(method["seeds"] == [0] for method in few["methods"].values())
-
-
-def test_soft_targets_with_labels_are_for_pictures_that_all_have_one() -> None:
-    assert Scale().ways_for(10_000) == tuple(WAYS)
-    assert "soft + labels" not in Scale().ways_for(1_000)
 
 
 def test_no_run_seed_is_used_under_two_label_counts() -> None:
