@@ -21,8 +21,11 @@ Entries = list[tuple[str, int, float]]
 
 _CONNECT_SECONDS = 5
 _FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_MOST_RETRIES = 10_000
+"""The time decides; obstore would give up after ten, which takes three seconds where a server refuses."""
 _CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
-_BEYOND_THE_END = "416 "
+_BEYOND_THE_END = ("416 ", "Wanted range starting at")
 
 T = TypeVar("T")
 
@@ -82,7 +85,8 @@ class ObstoreRequests:
             return bytes(self._api.get_range(self._store, path, start=start, length=length))
         except self._api.exceptions.GenericError as error:
             # Servers refuse a range that begins beyond the end; a file gives nothing.
-            if _BEYOND_THE_END not in str(error) or start < self.size(path):
+            is_beyond = any(mark in str(error) for mark in _BEYOND_THE_END)
+            if not is_beyond or start < self.size(path):
                 raise
             return b""
 
@@ -166,7 +170,11 @@ def _connect(api: Any, url: str, scheme: Scheme, timeout: float) -> Any:
                 "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, timeout)),
                 "allow_http": scheme.allows_plain_http(url),
             },
-            retry_config={"retry_timeout": seconds},
+            retry_config={
+                "retry_timeout": seconds,
+                "max_retries": _MOST_RETRIES,
+                "backoff": {"max_backoff": timedelta(seconds=min(_LONGEST_PAUSE, timeout / 4))},
+            },
         )
     except (api.exceptions.BaseError, ValueError) as error:
         raise ConfigError(
