@@ -44,7 +44,6 @@ class _Handler(BaseHTTPRequestHandler):
             for start in range(0, length, _PIECE):
                 self.wfile.write(bytes(min(_PIECE, length - start)))
                 self.odd.num_bytes += min(_PIECE, length - start)
-        self.close_connection = True
 
     def _head(self) -> int:
         part = self.headers.get("Range", "")
@@ -61,7 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"{part.replace('=', ' ')}/{self.odd.size}")
         else:
             self.send_response_only(200)
-        if self.odd.way != "unsaid":
+        if self.odd.way == "unsaid":
+            self.send_header("Connection", "close")
+        else:
             self.send_header("Content-Length", str(length))
         self.end_headers()
         return length
