@@ -17,7 +17,11 @@ Run the same command again to continue a merge that was stopped. Exit codes: 0 d
 
 @click.command("merge", epilog=EPILOG)
 @click.argument("caches", nargs=-1, required=True)
-@click.option("--out", required=True, help="Where the new cache goes: a new folder or s3:// URL.")
+@click.option(
+    "--out",
+    required=True,
+    help="Where the new cache goes: a new folder, or a URL such as s3://bucket/folder.",
+)
 @click.option(
     "--allow-repeated-keys",
     is_flag=True,

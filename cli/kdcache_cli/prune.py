@@ -17,7 +17,11 @@ Run the same command again to continue one that was stopped.
 
 @click.command("prune", epilog=EPILOG)
 @click.argument("cache")
-@click.option("--out", required=True, help="Where the new cache goes: a new folder or s3:// URL.")
+@click.option(
+    "--out",
+    required=True,
+    help="Where the new cache goes: a new folder, or a URL such as s3://bucket/folder.",
+)
 @click.option(
     "--seeds", metavar="RANGES", help="Augmentation seeds to keep, as 0-24,30; widened to whole groups."
 )

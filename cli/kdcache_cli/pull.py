@@ -8,7 +8,7 @@ EPILOG = """\b
 Examples:
   kdcache pull s3://bucket/cache.zarr cache.zarr
   kdcache pull s3://bucket/cache.zarr part.zarr --seeds 0-24 --teachers resnet50.a1_in1k --dry-run
-  kdcache pull s3://bucket/cache.zarr part.zarr --shards 0-99
+  kdcache pull https://host/cache.zarr part.zarr --shards 0-99
 
 Run the same command again to continue one that was stopped. Exit codes: 0 done, 2 usage or configuration, 3 a damaged
 cache or a place that cannot be written, 4 another cache is at DST, 5 interrupted.
@@ -38,7 +38,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Copy the cache at SRC, or a part of it, to DST, each a folder or an s3:// URL.
+    """Copy the cache at SRC, or a part of it, to DST, each a folder or a URL such as s3://bucket/folder.
 
     Every hash is checked before a file gets its name, and nothing is written but names that a cache has. With
     --seeds, --teachers or --shards the copy is a smaller cache that knows the content id of the one it was

@@ -28,7 +28,7 @@ cache is at DST, 5 interrupted.
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(src: str, dst: str, jobs: int, dry_run: bool, quiet: bool, as_json: bool) -> None:
-    """Copy the cache at SRC to DST, each a folder or an s3:// URL.
+    """Copy the cache at SRC to DST, each a folder or a URL such as s3://bucket/folder.
 
     All committed units are copied, each byte is checked against its commit record on the way, and the manifest
     comes last: half a copy does not open. Nothing of a cache at DST is ever overwritten by something else. The card

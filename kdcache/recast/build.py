@@ -19,6 +19,7 @@ from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import list_units, read_record
 from kdcache.store.root import read_manifest
+from kdcache.store.web import demand_writable
 
 __all__ = ["Recode", "UnitWork", "build", "content_id_of", "open_target"]
 
@@ -86,6 +87,7 @@ def open_target(url: str | Path, manifest: Manifest, sources: Sequence[Source]) 
         StoreError: another cache is there, or it is one of the sources.
     """
     objects = open_objects(url)
+    demand_writable(objects)
     if _place(objects.url) in {_place(source.url) for source in sources}:
         raise StoreError(f"--out {objects.url} is one of the caches to read; give it a new path")
     with contextlib.suppress(FileNotFoundError):

@@ -5,13 +5,14 @@ copy: a child that was forked later would wait for ever, and make its parent do 
 is for those).
 """
 
-import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from kdcache.errors import ConfigError
+from kdcache.runtime.object_schemes import BUCKETS, WEB, Scheme, scheme_of
+from kdcache.runtime.web_reads import TooLargeError, read_range, read_whole
 
 __all__ = ["Entries", "ObstoreRequests", "RequestError", "Requests"]
 
@@ -20,8 +21,11 @@ Entries = list[tuple[str, int, float]]
 
 _CONNECT_SECONDS = 5
 _FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_MOST_RETRIES = 10_000
+"""The time decides; obstore would give up after ten, which takes three seconds where a server refuses."""
 _CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
-_BEYOND_THE_END = "416 "
+_BEYOND_THE_END = ("416 ", "Wanted range starting at")
 
 T = TypeVar("T")
 
@@ -48,9 +52,14 @@ class ObstoreRequests:
     """A client of one address; ``timeout`` bounds a request in seconds, repetitions included."""
 
     def __init__(self, url: str, timeout: float) -> None:
+        scheme = scheme_of(url)
+        if scheme is None:
+            forms = ", ".join(BUCKETS[name].form for name in ("s3", "gs", "az"))
+            raise ConfigError(f"cannot use {url}: it is no address of an object store; write {forms}")
         self._api = _obstore(url)
         self._timeout = timeout
-        self._store = _connect(self._api, url, timeout)
+        self._is_web = scheme in WEB.values()
+        self._store = _connect(self._api, url, scheme, timeout)
 
     def perform(self, name: str, path: str, **values: int | bytes) -> Any:
         """Perform one request, repeated as far as it makes sense."""
@@ -59,20 +68,25 @@ class ObstoreRequests:
             return self._repeated(lambda: request(path, **values))
         except FileNotFoundError:
             raise
-        except self._api.exceptions.BaseError as error:
+        except (self._api.exceptions.BaseError, TooLargeError) as error:
             raise RequestError(_first_line(error)) from error
 
     def get(self, path: str) -> bytes:
         """Return a whole object."""
+        if self._is_web:
+            return read_whole(self._api, self._store, path)
         return bytes(self._api.get(self._store, path).bytes())
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return what there is of a range."""
         try:
+            if self._is_web:
+                return read_range(self._api, self._store, path, start, length)
             return bytes(self._api.get_range(self._store, path, start=start, length=length))
         except self._api.exceptions.GenericError as error:
             # Servers refuse a range that begins beyond the end; a file gives nothing.
-            if _BEYOND_THE_END not in str(error) or start < self.size(path):
+            is_beyond = any(mark in str(error) for mark in _BEYOND_THE_END)
+            if not is_beyond or start < self.size(path):
                 raise
             return b""
 
@@ -144,21 +158,28 @@ def _obstore(url: str) -> Any:
     return obstore
 
 
-def _connect(api: Any, url: str, timeout: float) -> Any:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+def _connect(api: Any, url: str, scheme: Scheme, timeout: float) -> Any:
+    # obstore would take some web addresses for a bucket's.
+    make = api.store.HTTPStore if scheme in WEB.values() else api.store.from_url
     seconds = timedelta(seconds=timeout)
     try:
-        return api.store.from_url(
+        return make(
             url,
             client_options={
                 "timeout": seconds,
                 "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, timeout)),
-                "allow_http": endpoint.startswith("http://"),
+                "allow_http": scheme.allows_plain_http(url),
             },
-            retry_config={"retry_timeout": seconds},
+            retry_config={
+                "retry_timeout": seconds,
+                "max_retries": _MOST_RETRIES,
+                "backoff": {"max_backoff": timedelta(seconds=min(_LONGEST_PAUSE, timeout / 4))},
+            },
         )
     except (api.exceptions.BaseError, ValueError) as error:
-        raise ConfigError(f"cannot use {url}: {_first_line(error)}; write s3://bucket/folder") from error
+        raise ConfigError(
+            f"cannot use {url}: {_first_line(error)}; write {scheme.form}, and check {scheme.look}"
+        ) from error
 
 
 def _is_cut_off(error: BaseException) -> bool:

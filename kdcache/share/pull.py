@@ -13,6 +13,7 @@ from kdcache.share.transfer import refuse_same_place, transfer
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import open_objects
 from kdcache.store.root import dump_root, expected_root
+from kdcache.store.web import demand_writable
 
 __all__ = ["pull"]
 
@@ -48,6 +49,7 @@ def pull(
     """
     objects, target = open_objects(source), open_objects(destination)
     refuse_same_place(objects, target)
+    demand_writable(target)
     refuse_links(objects)
     refuse_links(target)
     found = read_source(objects, jobs=jobs)

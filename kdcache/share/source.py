@@ -1,6 +1,6 @@
 """What a cache says it holds, read without trust: names, sizes and units that the layout knows, or none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdcache.errors import CorruptChunkError
@@ -10,8 +10,9 @@ from kdcache.store.commits import CommitRecord, content_id
 from kdcache.store.layout import INDEX_PATH, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore
-from kdcache.store.records import read_index, read_record
+from kdcache.store.records import read_index, read_listed
 from kdcache.store.root import read_manifest
+from kdcache.store.stored import UNKNOWN_SIZE
 
 __all__ = ["Source", "damaged", "read_source"]
 
@@ -26,7 +27,7 @@ class Source:
 
     Attributes:
         records: of all committed units, in the order of writing; their objects are what the layout says.
-        sizes: of what was listed.
+        sizes: of what was listed with its size.
     """
 
     objects: ObjectStore
@@ -63,8 +64,10 @@ def read_source(objects: ObjectStore, *, jobs: int) -> Source:
     """
     manifest = read_manifest(objects)
     layout = Layout.of(manifest.identity)
-    sizes = {entry.path: entry.size for entry in objects.list("")}
-    found = _read_records(objects, {unit.name for unit in layout.units()}, sizes, jobs)
+    entries = list(objects.list(""))
+    known = {unit.name for unit in layout.units()}
+    found = _read_records(objects, known, [entry.path for entry in entries], jobs)
+    sizes = {entry.path: entry.size for entry in entries if entry.size != UNKNOWN_SIZE}
     records = {unit: found[unit.name] for unit in layout.units() if unit.name in found}
     for unit, record in records.items():
         _check_earlier(objects, layout, unit, found)
@@ -82,11 +85,11 @@ def damaged(objects: ObjectStore, path: str, problem: str) -> CorruptChunkError:
 
 
 def _read_records(
-    objects: ObjectStore, known: set[str], sizes: Mapping[str, int], jobs: int
+    objects: ObjectStore, known: set[str], paths: Sequence[str], jobs: int
 ) -> dict[str, CommitRecord]:
     listed = {
         path.removeprefix(_FOLDER).removesuffix(_SUFFIX)
-        for path in sizes
+        for path in paths
         if path.startswith(_FOLDER) and path.endswith(_SUFFIX) and path != INDEX_PATH
     }
     records = read_index(objects)
@@ -95,7 +98,7 @@ def _read_records(
             raise damaged(objects, record_path(name), "the manifest has no such unit")
 
     def read(name: str) -> None:
-        records[name] = read_record(objects, name)
+        records[name] = read_listed(objects, name)
         if records[name].unit != name:
             raise damaged(objects, record_path(name), f"it is the record of {records[name].unit!r}")
 

@@ -10,6 +10,7 @@ from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import all_records
 from kdcache.store.root import read_manifest
 from kdcache.store.stored import StoredObject
+from kdcache.store.web import demand_writable
 
 __all__ = ["Garbage", "find_garbage"]
 
@@ -57,9 +58,11 @@ def find_garbage(url: str | Path, *, min_age: float) -> Garbage:
 
     Raises:
         StoreError: there is no cache.
+        ConfigError: the address is one to read only.
         CorruptChunkError: a commit record is damaged, so nobody knows what it names.
     """
     objects = open_objects(url)
+    demand_writable(objects)
     grids = tuple(f"{spec.path}/c/" for spec in Layout.of(read_manifest(objects).identity).arrays())
     latest = time.time() - min_age
     # Objects first, records second: what is committed in between is not taken for an orphan.

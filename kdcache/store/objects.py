@@ -11,66 +11,20 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from kdcache.errors import ConfigError, StoreError
 from kdcache.store.addresses import demand_no_credentials, public_url
 from kdcache.store.local_files import Folder, demand_plain, open_plain, plain_size
+from kdcache.store.object_store import ObjectStore
 from kdcache.store.pin import split_pin
-from kdcache.store.remote import SCHEMES, RemoteObjects
+from kdcache.store.schemes import FORMS, OPENERS
 from kdcache.store.stored import StoredObject
 
 __all__ = ["LocalObjects", "ObjectStore", "open_objects"]
 
 _TEMPORARY = ".tmp-"
 _ZARR_TEMPORARY = ".partial"
-
-
-class ObjectStore(Protocol):
-    """Named, immutable byte strings under one address."""
-
-    url: str
-
-    def get(self, path: str) -> bytes:
-        """Return a whole object; FileNotFoundError when there is none."""
-        ...
-
-    def get_range(self, path: str, start: int, length: int) -> bytes:
-        """Return up to ``length`` bytes from ``start`` on; FileNotFoundError when there is no object."""
-        ...
-
-    def size(self, path: str) -> int:
-        """Return an object's size; FileNotFoundError when there is none."""
-        ...
-
-    def put_new(self, path: str, data: bytes) -> bool:
-        """Publish a new object whole; False, and nothing changed, when the name is taken."""
-        ...
-
-    def replace(self, path: str, data: bytes) -> None:
-        """Publish an object whole, in place of the one that has the name."""
-        ...
-
-    def swap(self, path: str, old: bytes | None, new: bytes) -> bool:
-        """Publish ``new`` if the object still holds ``old`` (None: if there is none); else False."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Yield every object under the folder ``prefix``, in a stable order."""
-        ...
-
-    def leftovers(self) -> Iterator[StoredObject]:
-        """Yield what writers that were killed left behind, and no reader ever looks at."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """Remove an object; FileNotFoundError when there is none."""
-        ...
-
-    def settle(self) -> None:
-        """Make durable what killed writers left: whoever begins to write builds on it."""
-        ...
 
 
 class LocalObjects:
@@ -257,7 +211,7 @@ def _demand_listed(error: OSError) -> None:
 
 
 def open_objects(url: str | Path) -> ObjectStore:
-    """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
+    """Return the objects at a local path or a URL of one of ``OPENERS``; nothing is read or made yet.
 
     Raises:
         ConfigError: the URL has a scheme that this version cannot use, a user name or password in it, or is pinned to
@@ -272,12 +226,12 @@ def open_objects(url: str | Path) -> ObjectStore:
     parts = urlsplit(text)
     if "://" not in text:
         return LocalObjects(Path(text).expanduser())
-    if parts.scheme in SCHEMES:
-        return RemoteObjects(text)
+    if parts.scheme in OPENERS:
+        return OPENERS[parts.scheme](text)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise ConfigError(
-            f"cannot open a cache at {public_url(text)}: this version knows local folders "
-            "(a path or file:///path) and s3://bucket/folder; copy the cache to one of them first"
+            f"cannot open a cache at {public_url(text)}: this version knows local folders (a path or file:///path), "
+            f"{', '.join(FORMS)}; copy the cache to one of them first"
         )
     return LocalObjects(Path(unquote(parts.path)))
 

@@ -8,7 +8,7 @@ from kdcache.store.documents import INDEX_LIMIT, RECORD_LIMIT, read_limited
 from kdcache.store.layout import INDEX_PATH, record_path
 from kdcache.store.objects import ObjectStore
 
-__all__ = ["all_records", "list_units", "read_index", "read_record"]
+__all__ = ["all_records", "list_units", "read_index", "read_listed", "read_record"]
 
 _FOLDER = "commits/"
 _SUFFIX = ".json"
@@ -37,6 +37,21 @@ def read_record(objects: ObjectStore, unit_name: str) -> CommitRecord:
     return record
 
 
+def read_listed(objects: ObjectStore, unit_name: str) -> CommitRecord:
+    """Return the commit record of a unit that a listing, or the index, has.
+
+    Raises:
+        CorruptChunkError: the record is damaged, or not there after all.
+    """
+    try:
+        return read_record(objects, unit_name)
+    except FileNotFoundError as error:
+        raise CorruptChunkError(
+            f"{record_path(unit_name)} in {objects.url} is listed, but missing; wait if the cache is being "
+            "changed, else fetch it again"
+        ) from error
+
+
 def read_index(objects: ObjectStore) -> dict[str, CommitRecord]:
     """Return the compacted records by unit name; empty when no run has finished yet."""
     try:
@@ -50,4 +65,4 @@ def all_records(objects: ObjectStore) -> Iterator[CommitRecord]:
     """Yield every record sorted by unit name: from the index, and those that it does not know yet."""
     index = read_index(objects)
     for name in sorted({*index, *list_units(objects)}):
-        yield index[name] if name in index else read_record(objects, name)
+        yield index[name] if name in index else read_listed(objects, name)

@@ -1,8 +1,9 @@
 """Objects in an object store, through obstore: the same promises as on a disk, kept by conditional requests.
 
-A create is a PUT with ``If-None-Match: *``, a swap one with ``If-Match``: the server decides who comes first.
-obstore reads its settings where every S3 tool does: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
-``AWS_ENDPOINT_URL``, ``AWS_REGION``. Nothing of them is kept or printed here.
+A create is a PUT with ``If-None-Match: *``, a swap one with ``If-Match`` (Google's store has generation numbers
+instead): the server decides who comes first. obstore reads its settings where every tool of the provider does, say
+``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_NAME``.
+Nothing of them is kept or printed here.
 """
 
 import os
@@ -14,12 +15,13 @@ from typing import Any, TypeVar
 from kdcache.errors import ConfigError, StoreError
 from kdcache.runtime.object_process import ProcessRequests
 from kdcache.runtime.object_requests import ObstoreRequests, RequestError, Requests
+from kdcache.runtime.object_schemes import BUCKETS, Scheme, scheme_of
 from kdcache.store.addresses import public_text
 from kdcache.store.stored import StoredObject
 
 __all__ = ["SCHEMES", "RemoteObjects"]
 
-SCHEMES = ("s3",)
+SCHEMES = tuple(BUCKETS)
 _TIMEOUT_VARIABLE = "KDCACHE_REMOTE_TIMEOUT"
 _DEFAULT_TIMEOUT = 60.0
 
@@ -44,7 +46,7 @@ os.register_at_fork(after_in_child=_fork.note)
 
 
 class RemoteObjects:
-    """Objects under ``s3://bucket/prefix``.
+    """Objects under ``s3://bucket/prefix``, or the like at another provider.
 
     The client is made in the process that uses it first, and anew after a pickle or a fork. A process that was
     forked where obstore was in use already asks by a helper process.
@@ -118,15 +120,21 @@ class RemoteObjects:
         except FileNotFoundError as error:
             if verb == "write":
                 raise StoreError(
-                    f"cannot write {self.url}/{path}: there is no such bucket; make it first"
+                    f"cannot write {self.url}/{path}: there is no such {self._scheme.container}; make it first"
                 ) from error
             raise FileNotFoundError(path) from error
         except RequestError as error:
             raise StoreError(
                 f"cannot {verb} {self.url}/{path}: {public_text(str(error))}; what is committed already is safe: check "
-                "the server, the bucket, AWS_ENDPOINT_URL and the credentials, and run the same command again "
+                f"{self._scheme.look}, and run the same command again "
                 f"(requests are repeated for {self.timeout:g} s; {_TIMEOUT_VARIABLE} changes that)"
             ) from error
+
+    @property
+    def _scheme(self) -> Scheme:
+        scheme = scheme_of(self.url)
+        assert scheme is not None, "whoever opens an address has looked it up"
+        return scheme
 
     def _opened(self) -> Requests:
         if self._requests is None or self._requests[0] != os.getpid():

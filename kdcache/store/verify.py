@@ -1,6 +1,7 @@
 """Checking a whole cache: structure, every checksum, and what every stored view must fulfil."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -104,18 +105,18 @@ class _Checker:
 
     def check_records(self) -> list[CommitRecord]:
         """Read every record; they must be known units, in the order of writing, as the index says."""
-        names = sorted(list_units(self._objects))
+        index = read_index(self._objects)
+        names = sorted({*list_units(self._objects), *index})
         strangers = [name for name in names if self._layout.unit(name) is None]
         if strangers:
             raise self._bad(record_path(strangers[0]), "the manifest has no such unit")
-        known = {name: read_record(self._objects, name) for name in names}
+        known = {name: self._record(name, index) for name in names}
         units = {
             name: check_record(record, self._layout, url=self._objects.url) for name, record in known.items()
         }
-        for name, indexed in read_index(self._objects).items():
-            if known.get(name) != indexed:
-                problem = "differs from" if name in known else "has no"
-                raise self._bad(INDEX_PATH, f"its record of {name} {problem} {record_path(name)}")
+        for name, indexed in index.items():
+            if known[name] != indexed:
+                raise self._bad(INDEX_PATH, f"its record of {name} differs from {record_path(name)}")
         for unit in units.values():
             self._demand_earlier(unit, known)
         kinds = [SAMPLES, VIEWS, *self._layout.targets]
@@ -148,6 +149,14 @@ class _Checker:
             num_bytes=sum(entry.size for entry in entries),
             unknown=tuple(sorted(path for path, *_ in self._objects.list("") if path not in known)),
         )
+
+    def _record(self, name: str, index: Collection[str]) -> CommitRecord:
+        try:
+            return read_record(self._objects, name)
+        except FileNotFoundError as error:
+            if name in index:
+                raise self._bad(INDEX_PATH, f"its record of {name} has no {record_path(name)}") from error
+            raise self._bad(record_path(name), "it is listed, but missing") from error
 
     def _demand_earlier(self, unit: Unit, known: dict[str, CommitRecord]) -> None:
         needed = [Unit.samples(unit.block)] if unit.group is not None else []

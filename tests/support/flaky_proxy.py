@@ -92,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
                 self.send_header(name, value)
-        length = headers.get("Content-Length", str(len(body))) if self.command == "HEAD" else str(len(body))
+        told = {name.lower(): value for name, value in headers.items()}.get("content-length")
+        length = told if told and self.command == "HEAD" else str(len(body))
         self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(body if cut is None else body[:cut])

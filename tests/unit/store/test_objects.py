@@ -176,7 +176,7 @@ def test_a_file_url_and_a_path_name_the_same_objects(tmp_path: Path) -> None:
     assert open_objects(str(tmp_path / "my cache")).get("a") == b"1"
 
 
-@pytest.mark.parametrize("url", ["ftp://host/cache", "https://host/cache", "file://host/cache"])
+@pytest.mark.parametrize("url", ["ftp://host/cache", "webdav://host/cache", "file://host/cache"])
 def test_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"knows local folders"):
         open_objects(url)

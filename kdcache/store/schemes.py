@@ -1,0 +1,27 @@
+"""Which addresses a cache may have, beside local folders, and what opens each."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kdcache.store.object_store import ObjectStore
+from kdcache.store.remote import SCHEMES, RemoteObjects
+from kdcache.store.web import WEB_SCHEMES, WebObjects
+
+__all__ = ["FORMS", "OPENERS"]
+
+OPENERS: Final[Mapping[str, Callable[[str], ObjectStore]]] = MappingProxyType(
+    {
+        **dict.fromkeys(SCHEMES, RemoteObjects),
+        **dict.fromkeys(WEB_SCHEMES, WebObjects),
+    }
+)
+"""By the scheme of the address."""
+
+FORMS: Final = (
+    "s3://bucket/folder",
+    "gs://bucket/folder",
+    "az://container/folder",
+    "http(s)://host/folder (to read only)",
+)
+"""How such addresses are written, for people."""
