@@ -34,6 +34,7 @@ cover: $(STAMP)  ## the same tests, and what part of the library they run (a qua
 
 packages: $(STAMP)  ## Debian packages that some tests need, where they can be installed
 	@tests/support/debian-packages.sh
+	@tests/support/azurite.sh $(VENV)
 
 unit: $(STAMP)  ## the quick part of the tests
 	@$(BIN)/python -m pytest -q tests/unit -m "not slow and not gpu and not soak"
