@@ -80,7 +80,7 @@ step_train() {
     kdcache train "$DATA/train.tar" --cache "$CACHE@$id" --config "$DATA/train.yaml" \
         --epochs 1 --warmup-steps 0 --out "$DATA/run" --quiet
     grep -q "$id" "$DATA/run/report.json" || fail "the run's report does not name the cache"
-    proved="one epoch from $CACHE, pinned; no local copy, no teacher"
+    proved="one epoch from $CACHE@$id, and its report names that cache"
 }
 
 step_eval() {
