@@ -12,7 +12,7 @@ from kdcache.config.views import ViewPolicy
 from kdcache.data.cached_samples import CachedSamples
 from kdcache.data.cell_views import CellViews, render_cell
 from kdcache.data.committed import Snapshot, committed_seeds
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.data.join import join_shards
 from kdcache.data.sampling import Look, looks_at, num_views
 from kdcache.data.shards import RawSample
@@ -133,7 +133,7 @@ def joined_samples(shards: str | Sequence[str], cache: Cache) -> tuple[CachedSam
         ManifestMismatchError: the shards are not those of the cache.
         MissingViewError: nothing of these shards is committed.
     """
-    indexes = [index_shard(url) for url in expand_shards([shards] if isinstance(shards, str) else shards)]
+    indexes = index_shards(expand_shards([shards] if isinstance(shards, str) else shards))
     sources = join_shards(indexes, cache)
     seeds = committed_seeds(cache, list(sources), ())
     if not seeds:

@@ -13,10 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 from kdcache.errors import ConfigError
 
-__all__ = ["Entries", "ObstoreRequests", "RequestError", "Requests"]
+__all__ = ["ChangedError", "Entries", "ObstoreRequests", "RequestError", "Requests", "Version"]
 
 Entries = list[tuple[str, int, float]]
 """Path, size and Unix time of what a listing found."""
+Version = list[int | str]
+"""Size and entity tag of an object (or when it was last modified): other bytes have another one."""
 
 _CONNECT_SECONDS = 5
 _FIRST_PAUSE = 0.1
@@ -30,15 +32,20 @@ class RequestError(Exception):
     """What server or network had to say, in one line."""
 
 
+class ChangedError(Exception):
+    """An object is not the one that was asked for any more; what it is now, in words."""
+
+
 class Requests(Protocol):
     """Performs requests, here or in another process."""
 
-    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+    def perform(self, name: str, path: str, **values: int | str | bytes) -> Any:
         """Perform a request by the name of its method in ``ObstoreRequests``.
 
         Raises:
             FileNotFoundError: there is no such object.
             RequestError: it failed, also when it was repeated for as long as is allowed.
+            ChangedError: the object has another version than the request names.
             ConfigError: the address cannot be used at all.
         """
         ...
@@ -52,7 +59,7 @@ class ObstoreRequests:
         self._timeout = timeout
         self._store = _connect(self._api, url, timeout)
 
-    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+    def perform(self, name: str, path: str, **values: int | str | bytes) -> Any:
         """Perform one request, repeated as far as it makes sense."""
         request = getattr(self, name)
         try:
@@ -79,6 +86,23 @@ class ObstoreRequests:
     def size(self, path: str) -> int:
         """Return an object's size."""
         return int(self._api.head(self._store, path)["size"])
+
+    def version(self, path: str) -> Version:
+        """Return what tells an object from what may have its name later."""
+        return _version(self._api.head(self._store, path))
+
+    def get_version(self, path: str, start: int, length: int, size: int, tag: str) -> bytes:
+        """Return a range of the version (size, tag) of an object, in one request."""
+        try:
+            there = self._api.get(self._store, path, options={"range": (start, start + length)})
+        except self._api.exceptions.GenericError as error:
+            if _BEYOND_THE_END not in str(error):
+                raise
+            raise ChangedError(_in_words(self.version(path))) from error
+        found = _version(there.meta)
+        if found != [size, tag]:
+            raise ChangedError(_in_words(found))
+        return bytes(there.bytes())
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Create an object; False when there is one."""
@@ -159,6 +183,16 @@ def _connect(api: Any, url: str, timeout: float) -> Any:
         )
     except (api.exceptions.BaseError, ValueError) as error:
         raise ConfigError(f"cannot use {url}: {_first_line(error)}; write s3://bucket/folder") from error
+
+
+def _version(meta: Any) -> Version:
+    # A proxy that compresses makes a tag weak, and the bytes are those of the strong one.
+    tag = (meta["e_tag"] or "").removeprefix("W/")
+    return [int(meta["size"]), tag or meta["last_modified"].isoformat()]
+
+
+def _in_words(version: Version) -> str:
+    return f"it has {version[0]:,} bytes and the tag {version[1]}"
 
 
 def _is_cut_off(error: BaseException) -> bool:
