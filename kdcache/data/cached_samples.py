@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _SHARDS_OPEN = 64
 """A reader that is dropped closes its file: a data set may have more shards than a process may open files."""
-_BATCHES_KEPT = 8
+_BATCHES_KEPT = 6
 
 _Piece = tuple[RemoteShard, int]
 
@@ -108,8 +108,12 @@ class CachedSamples:
         needed = min(blocks_open * len(largest) * shard.piece_bytes, all_bytes)
         if needed > shard.pieces.limit:
             _warn_of_space(needed, shard.pieces.limit)
-            self._alone = True
-            self._readers.cache_clear()
+            self.read_alone()
+
+    def read_alone(self) -> None:
+        """Ask for nothing but samples from now on: few are wanted, or there is no space for what is beside them."""
+        self._alone = True
+        self._readers.cache_clear()
 
     def read_ahead(self, blocks: Iterable[int], *, later: bool = False) -> None:
         """Have what holds the samples of blocks fetched by other threads; ``later``: behind what is needed sooner."""
@@ -117,14 +121,16 @@ class CachedSamples:
             return
         for block in blocks:
             for shard, number in self._pieces(block):
-                shard.pieces.ahead(shard, number, later=later)
+                if shard.pieces.limit:
+                    shard.pieces.ahead(shard, number, later=later)
 
     def read_rows_ahead(self, places: Sequence[tuple[int, int]]) -> None:
         """Have these (block, row) asked for by other threads, where each is asked for alone."""
         if self._alone:
             self._raws.grow(_BATCHES_KEPT * len(places))
             for block, row in places:
-                self._ahead.ask(self._raws, block, row)
+                if self._indexes[self._sources[block].place(row)[0]].file.is_remote:
+                    self._ahead.ask(self._raws, block, row)
 
     def _pieces(self, block: int) -> list[_Piece]:
         source = self._sources[block]

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _SPACE_VARIABLE = "KDCACHE_SHARD_SPACE"
 _MOST_SPACE = 64 << 30
-_LEAST_SPACE = 64 << 20
+_LEAST_SPACE = 10**9
 _IN_MEMORY = 4
 _LATER_THREADS = 2
 _PREFIX = "kdcache-shards-"

@@ -25,6 +25,7 @@ from kdcache.views.fingerprint import decoder_fingerprint
 
 __all__ = ["LEAST_VIEWS", "RecheckReport", "joined_samples", "recheck", "rendered_looks"]
 
+_FEW = 16
 LEAST_VIEWS = 64
 """A sample of fewer views would say little; a cache that has fewer is looked at whole."""
 
@@ -114,6 +115,8 @@ def recheck(
     samples, seeds = joined_samples(shards, cache)
     total = num_views(samples, seeds)
     wanted = total if fraction is None else max(LEAST_VIEWS, round(fraction * total))
+    if wanted * _FEW < sum(cache.blocks[block].num_rows for block in seeds):
+        samples.read_alone()
     looks = looks_at(samples, seeds, wanted)
     report = RecheckReport(all_views=total, decoder=_differences(cache.manifest.about.decoder))
     check = ViewCheck(cache, allow_drift=True)

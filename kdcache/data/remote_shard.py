@@ -23,7 +23,15 @@ PIECE_BYTES = 8 << 20
 """Few requests for a window, and little that is read in vain: some 70 images of ImageNet."""
 _NEAR_BYTES = 256 << 10
 _NEAR_PIECES = 16
-_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "KDCACHE_REMOTE_TIMEOUT")
+_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+    "KDCACHE_REMOTE_TIMEOUT",
+)
+"""What decides which server a client asks, and for how long."""
 
 _Span = tuple[int, int]
 

@@ -24,6 +24,7 @@ _CONNECT_SECONDS = 5
 _FIRST_PAUSE = 0.1
 _CUT_OFF = ("kind: Interrupted", "kind: Body", "kind: Request", "IncompleteMessage", "response body error")
 _BEYOND_THE_END = "416 "
+_GOT_SHORTER = "416 "
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class ObstoreRequests:
         try:
             there = self._api.get(self._store, path, options={"range": (start, start + length)})
         except self._api.exceptions.GenericError as error:
-            if _BEYOND_THE_END not in str(error):
+            if _GOT_SHORTER not in str(error):
                 raise
             raise ChangedError(_in_words(self.version(path))) from error
         found = _version(there.meta)
