@@ -93,7 +93,7 @@ class ShardIndex:
         """Return where images and labels of some samples begin, and where each ends."""
         table = self._contents.table[rows]
         starts, sizes = (
-            np.concatenate([table[f"image_{what}"], table[f"label_{what}"]]).astype(np.int64)
+            np.concatenate([table[f"{part}_{what}"].astype(np.int64) for part in ("image", "label")])
             for what in ("offset", "size")
         )
         return starts[sizes > 0], (starts + sizes)[sizes > 0]

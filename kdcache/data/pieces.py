@@ -37,7 +37,9 @@ _BEING_MADE_SECONDS = 60.0
 
 
 class Source(Protocol):
-    """What has pieces: hashable, and equal for equal bytes."""
+    """What has pieces; equal for equal bytes."""
+
+    def __hash__(self) -> int: ...
 
     def piece(self, number: int) -> bytes:
         """Read a piece from where it is."""

@@ -121,7 +121,8 @@ class RemoteShard:
 
     def piece_name(self, number: int) -> str:
         """Return a file name that no other piece has."""
-        return f"{sha256_hex(f'{self.url} {self.size} {self.tag}'.encode())[:32]}-{number}"
+        version = f"{self.url} {self.size} {self.tag} {PIECE_BYTES}"
+        return f"{sha256_hex(version.encode())[:32]}-{number}"
 
     def fetched(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop), by one request.
@@ -247,7 +248,7 @@ def _objects(folder: str) -> _Versioned:
 def _client(folder: str, settings: tuple[str | None, ...]) -> _Versioned:
     del settings
     try:
-        objects = open_objects(folder)
+        objects: object = open_objects(folder)
     except ConfigError:
         objects = None
     if not isinstance(objects, _Versioned):

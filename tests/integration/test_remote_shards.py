@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kdcache.data import remote_shard
+from kdcache.data import cached_samples, pieces, remote_shard
 from kdcache.data.evaluation import eval_loader
 from kdcache.data.index import index_shard
 from kdcache.data.loader import distill_loader
@@ -58,6 +59,7 @@ def proxy(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Run a proxy before the server; indexes are made anew, and pieces are small enough to be several."""
     monkeypatch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(remote_shard, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(pieces, "_all", weakref.WeakValueDictionary())  # as in a process that begins
     with flaky_proxy(server.endpoint) as running:
         for name, value in (server.environment | {"AWS_ENDPOINT_URL": running.endpoint}).items():
             monkeypatch.setenv(name, value)
@@ -175,7 +177,9 @@ def test_without_space_a_pass_asks_once_for_each_sample(
     made: Made, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("KDCACHE_SHARD_SPACE", "0")
+    cached_samples._warn_of_space.cache_clear()
     loader = distill_loader(URLS, cache=made[1], batch_size=8, shuffle_window=8)
+    assert "every image is asked for by a request of its own" in caplog.text
     first = _asked(proxy)
     assert sum(len(batch) for batch in loader.epoch(0)) == 48
     del loader
@@ -190,8 +194,11 @@ def test_an_evaluation_asks_for_each_piece_once(made: Made, proxy: FlakyProxy) -
         assert sum(len(batch) for batch in loader) == 48
         asked = _asked(proxy)
         del loader
-        pieces = _pieces(made[0])
-        assert sum(asked.values()) - 2 in {pieces, 2 * pieces}  # the first one indexes the shards as well
+        num_pieces = _pieces(made[0])
+        assert sum(asked.values()) - 2 in {
+            num_pieces,
+            2 * num_pieces,
+        }  # the first one indexes the shards as well
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -217,7 +224,7 @@ def test_a_shard_that_changes_in_mid_run_is_named_with_the_sample(
 
 
 def test_a_shard_that_is_cut_is_refused_as_on_a_disk(made: Made, server: S3Server, tmp_path: Path) -> None:
-    cut = shutil.copy(made[0][0], tmp_path / "cut.tar")
+    cut = str(shutil.copy(made[0][0], tmp_path / "cut.tar"))
     with Path(cut).open("r+b") as file:
         file.truncate(20_000)
     _upload(server, [cut])

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyPr
 
 @pytest.fixture
 def url(server: S3Server, proxy: FlakyProxy, request: pytest.FixtureRequest) -> str:
-    name = f"{request.node.originalname}/a.tar"
+    name = f"{request.node.originalname}-{secrets.token_hex(4)}/a.tar"
     put(server, name, DATA)
     return f"s3://{BUCKET}/{name}"
 
@@ -98,7 +99,11 @@ def test_a_fork_and_a_copy_read_the_same(url: str, proxy: FlakyProxy) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("later", [DATA[::-1], DATA[:-PIECE], DATA[:10], DATA + b"0"])
+@pytest.mark.parametrize(
+    "later",
+    [DATA[::-1], DATA[:-PIECE], DATA[:10], DATA + b"0"],
+    ids=["other bytes", "cut", "cut before what is asked for", "longer"],
+)
 def test_another_version_is_refused(url: str, server: S3Server, later: bytes) -> None:
     shard = RemoteShard.at(url)
     server.client().put_object(Body=later, **key_of(url))
