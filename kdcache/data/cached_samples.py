@@ -1,7 +1,8 @@
 """The samples of a cache, read again from the shards: each must be the one that the cache was made from."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from kdcache.data.cells import Cells
 from kdcache.data.index import ShardIndex
 from kdcache.data.join import BlockSource
 from kdcache.data.pairs import pair_cells
+from kdcache.data.read_ahead import ReadAhead
+from kdcache.data.remote_shard import RemoteShard
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.digest import sample_digest
 from kdcache.errors import ManifestMismatchError
@@ -19,8 +22,13 @@ from kdcache.store.tables import SampleTable
 
 __all__ = ["CachedSamples"]
 
+_log = logging.getLogger(__name__)
+
 _SHARDS_OPEN = 64
 """A reader that is dropped closes its file: a data set may have more shards than a process may open files."""
+_BATCHES_KEPT = 6
+
+_Piece = tuple[RemoteShard, int]
 
 
 class CachedSamples:
@@ -29,6 +37,7 @@ class CachedSamples:
     Attributes:
         cache: the cache.
         tables: what the cache says of the samples of the blocks that were used last.
+        are_remote: whether reading samples takes time.
     """
 
     def __init__(
@@ -41,18 +50,28 @@ class CachedSamples:
     ) -> None:
         self.cache = cache
         self._indexes, self._sources, self._blocks_kept = tuple(indexes), dict(sources), blocks_kept
+        self.are_remote = any(index.file.is_remote for index in indexes)
+        self._alone = False
         self._open()
 
     def _open(self) -> None:
         self._readers = lru_cache(maxsize=_SHARDS_OPEN)(self._reader_of)
         self.tables = ReadOnce(self.cache.samples, size=self._blocks_kept)
+        self._raws: ReadOnce[RawSample] = ReadOnce(self._raw, size=1)
+        self._ahead = ReadAhead()
 
     def _reader_of(self, shard: int) -> ShardReader:
-        return ShardReader(self._indexes[shard], num_classes=self.cache.identity.num_classes)
+        num_classes = self.cache.identity.num_classes
+        return ShardReader(self._indexes[shard], num_classes=num_classes, alone=self._alone)
+
+    def _raw(self, block: int, row: int) -> RawSample:
+        shard, shard_row = self._sources[block].place(row)
+        return self._readers(shard).read(shard_row)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in {"_readers", "tables"}}
+        opened = {"_readers", "tables", "_raws", "_ahead"}
+        return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the shards anew."""
@@ -72,6 +91,61 @@ class CachedSamples:
         """Keep what the cache says of at least so many blocks at hand."""
         self._blocks_kept = max(self._blocks_kept, count)
         self.tables.grow(self._blocks_kept)
+
+    def fit_windows(self, blocks_open: int) -> None:
+        """Decide how remote samples are read, when so many blocks are read in random order at a time.
+
+        Their pieces have to stay at hand until all of their samples were used. Where there is no space for so many,
+        each sample is asked for alone.
+        """
+        if not self.are_remote or self._alone:
+            return
+        largest = max((self._pieces(block) for block in self._sources), key=len)
+        if not largest:
+            return
+        shard, _ = largest[0]
+        all_bytes = sum(index.file.size for index in self._indexes if index.file.is_remote)
+        needed = min(blocks_open * len(largest) * shard.piece_bytes, all_bytes)
+        if needed > shard.pieces.limit:
+            _warn_of_space(needed, shard.pieces.limit)
+            self.read_alone()
+
+    def read_alone(self) -> None:
+        """Ask for nothing but samples from now on: few are wanted, or there is no space for what is beside them."""
+        self._alone = True
+        self._readers.cache_clear()
+
+    def read_ahead(self, blocks: Iterable[int], *, later: bool = False) -> None:
+        """Have what holds the samples of blocks fetched by other threads; ``later``: behind what is needed sooner."""
+        if self._alone:
+            return
+        for block in blocks:
+            for shard, number in self._pieces(block):
+                if shard.pieces.limit:
+                    shard.pieces.ahead(shard, number, later=later)
+
+    def read_rows_ahead(self, places: Sequence[tuple[int, int]]) -> None:
+        """Have these (block, row) asked for by other threads, where each is asked for alone."""
+        if self._alone:
+            self._raws.grow(_BATCHES_KEPT * len(places))
+            for block, row in places:
+                if self._indexes[self._sources[block].place(row)[0]].file.is_remote:
+                    self._ahead.ask(self._raws, block, row)
+
+    def _pieces(self, block: int) -> list[_Piece]:
+        source = self._sources[block]
+        rows_of: dict[int, Any] = {}
+        if source.places is None:
+            rows_of[source.shard] = np.arange(source.block.num_rows) + source.block.first
+        else:
+            for shard, row in source.places.values():
+                rows_of.setdefault(shard, []).append(row)
+        return [
+            (file, number)
+            for shard, rows in rows_of.items()
+            if isinstance(file := self._indexes[shard].file, RemoteShard)
+            for number in file.pieces_with(*self._indexes[shard].extents(np.asarray(rows, dtype=np.int64)))
+        ]
 
     def cells(self, block: int, aug_seed: int) -> Cells:
         """Return the good rows of a block that the given shards hold, paired if the policy mixes."""
@@ -96,8 +170,7 @@ class CachedSamples:
             ManifestMismatchError: its key, image or label is not the cache's.
             ShardError: the shard got shorter, or the label is no class.
         """
-        shard, shard_row = self._sources[block].place(row)
-        raw, table = self._readers(shard).read(shard_row), self.table(block)
+        raw, table = self._raws(block, row) if self._alone else self._raw(block, row), self.table(block)
         if raw.key != table.keys[row]:
             raise ManifestMismatchError(self._changed(block, row, f"its key is {raw.key!r} there"))
         if sample_digest(raw.encoded) != int(table.digests[row]):
@@ -120,3 +193,14 @@ class CachedSamples:
             f"{self.where(block, row)}: {what}; restore the shard that the cache was made from, or precompute a "
             "new cache"
         )
+
+
+@cache
+def _warn_of_space(needed: int, limit: int) -> None:
+    _log.warning(
+        "the shuffle windows that are open at a time take up to %.1f GB of remote shards, and there is space for "
+        "%.1f GB of pieces: every image is asked for by a request of its own; set TMPDIR to a folder with more space "
+        "(or KDCACHE_SHARD_SPACE to more gigabytes), or choose fewer lanes or smaller shuffle windows",
+        needed / 1e9,
+        limit / 1e9,
+    )

@@ -91,8 +91,32 @@ class CachedViews:
         self._targets.grow(len(self.teachers) * seeds * count)
         self._features.grow(len(self.features) * seeds * count)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading cache or shards takes time."""
+        return self.cache.is_remote or self.has_remote_shards
+
+    @property
+    def has_remote_shards(self) -> bool:
+        """Whether reading samples takes time."""
+        return self._samples.are_remote
+
+    def fit_windows(self, blocks_open: int) -> None:
+        """Say how many blocks are read in random order at a time, so that reading shards can be fitted to it."""
+        self._samples.fit_windows(blocks_open)
+
+    def read_samples_ahead(self, later: Iterable[int], micro_batches: Iterable[MicroBatch]) -> None:
+        """Have blocks that are needed later read by other threads, or just what these micro-batches need."""
+        self._samples.read_ahead(later, later=True)
+        for micro_batch in micro_batches:
+            places = dict.fromkeys((block, row) for block, row, _ in micro_batch.views_B3.tolist())
+            self._samples.read_rows_ahead(list(places))
+
     def read_ahead(self, units: Iterable[tuple[int, int]]) -> None:
         """Have all that belongs to these (block, aug_seed) read by other threads, from where reading takes time."""
+        units = list(units)
+        if self._samples.are_remote:
+            self._samples.read_ahead(dict.fromkeys(block for block, _ in units))
         if not self.cache.is_remote:
             return
         for block, aug_seed in units:

@@ -15,7 +15,7 @@ from kdcache.data.batch import DistillBatch
 from kdcache.data.cached_views import CachedViews
 from kdcache.data.committed import Snapshot
 from kdcache.data.epoch_plan import MicroBatch
-from kdcache.data.index import ShardIndex, expand_shards, index_shard
+from kdcache.data.index import ShardIndex, expand_shards, index_shards
 from kdcache.data.joined import joined_views
 from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.data.shards import RawSample, ShardReader
@@ -181,7 +181,7 @@ def eval_loader(
     if cache is None:
         assert policy is not None
         _refuse_mixing(policy, "the view policy")
-        indexes = [index_shard(url) for url in expand_shards(patterns)]
+        indexes = index_shards(expand_shards(patterns))
         num_samples = sum(len(index) for index in indexes)
         batches: Dataset[Outcome] = _PlainBatches(indexes, policy, batch_size, on_bad_sample, num_classes)
         opened = None

@@ -1,30 +1,37 @@
 """The index of a shard: key, image and label of every sample, from one strict pass over the tar's headers.
 
 It is kept as one memory-mapped file per shard under ``$KDCACHE_HOME`` (default ``~/.cache/kdcache``), so that
-memory stays constant in the number of samples and a second run reads no headers.
+memory stays constant in the number of samples and a second run reads no headers. Of a remote shard the first pass reads
+all bytes, in pieces of some megabytes.
 """
 
 import glob
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import braceexpand
 import numpy as np
+from numpy.typing import NDArray
 
 from kdcache.data.index_file import IndexContents, read_index_file, write_index_file
+from kdcache.data.remote_shard import demand_readable
 from kdcache.data.samples import IMAGE_EXTS, SampleGrouper
+from kdcache.data.shard_file import ShardFile, is_remote, shard_file
 from kdcache.data.tar import scan
 from kdcache.digest import sha256_hex, shard_digest
 from kdcache.errors import ConfigError, ShardError
-from kdcache.store.addresses import demand_no_credentials, public_url
+from kdcache.store.addresses import demand_no_credentials
 
-__all__ = ["ShardIndex", "expand_shards", "index_shard"]
+__all__ = ["ShardIndex", "expand_shards", "index_shard", "index_shards"]
 
 _log = logging.getLogger(__name__)
+
+_REMOTE_AT_ONCE = 8
 
 
 class ShardIndex:
@@ -32,19 +39,20 @@ class ShardIndex:
 
     Attributes:
         url: where the shard is.
+        file: its bytes.
         name: its file name, by which caches know it.
         digest: sha256 over key, extension and size of all members (``kdcache.digest.shard_digest``).
     """
 
-    def __init__(self, url: str, contents: IndexContents) -> None:
-        self.url = url
-        self.name = Path(url).name
+    def __init__(self, file: ShardFile, contents: IndexContents) -> None:
+        self.file, self.url = file, file.url
+        self.name = Path(file.url).name
         self.digest = contents.digest
         self._contents = contents
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as an address: a worker maps the file itself."""
-        return index_shard, (self.url,)
+        return _indexed, (self.file,)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -81,24 +89,20 @@ class ShardIndex:
         """How many samples have a label."""
         return int((self._contents.table["label_size"] >= 0).sum())
 
-
-class _FileBytes:
-    """The bytes of a file, read slice by slice: in a memory map, a disk that fails would kill the process."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, part: slice) -> bytes:
-        start, stop, _ = part.indices(self._size)
-        return os.pread(self._descriptor, stop - start, start) if start < stop else b""
+    def extents(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where images and labels of some samples begin, and where each ends."""
+        table = self._contents.table[rows]
+        starts, sizes = (
+            np.concatenate([table[f"{part}_{what}"].astype(np.int64) for part in ("image", "label")])
+            for what in ("offset", "size")
+        )
+        return starts[sizes > 0], (starts + sizes)[sizes > 0]
 
 
 def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
     """Return the shards that WebDataset patterns name: braces first, then ``*`` and ``?`` on local paths.
+
+    Whether there is anything at a remote address shows when it is indexed.
 
     Raises:
         ConfigError: nothing matches, two shards have one file name, the scheme is not supported, or a URL has a user
@@ -108,7 +112,7 @@ def expand_shards(patterns: Sequence[str]) -> tuple[str, ...]:
     for pattern in patterns:
         demand_no_credentials(pattern)
         for url in _braces(pattern):
-            shards.extend(_local_matches(url))
+            shards.extend(_matches(url))
     if not shards:
         raise ConfigError("no shard is named; give at least one, as in 'train-{0000..0127}.tar'")
     _refuse_equal_names(shards)
@@ -121,12 +125,30 @@ def index_shard(url: str) -> ShardIndex:
     Raises:
         ShardError: the shard cannot be read, is broken, or holds something that is no sample.
     """
-    stamp = _stamp(url)
-    path = _index_path(url)
+    return _indexed(shard_file(url))
+
+
+def index_shards(urls: Sequence[str]) -> list[ShardIndex]:
+    """Return the indexes of several shards; remote ones are looked up and read some at a time.
+
+    Raises:
+        ShardError: as ``index_shard``, for the first shard of which it does.
+    """
+    if not any(map(is_remote, urls)):
+        return [index_shard(url) for url in urls]
+    pool = ThreadPoolExecutor(_REMOTE_AT_ONCE, thread_name_prefix="kdcache-index")
+    try:
+        return list(pool.map(index_shard, urls))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _indexed(file: ShardFile) -> ShardIndex:
+    path = _index_path(file)
     contents = read_index_file(path)
-    if contents is None or contents.stamp != stamp:
-        contents = _kept(path, _build(url, stamp))
-    return ShardIndex(url, contents)
+    if contents is None or contents.stamp != file.stamp:
+        contents = _kept(path, _build(file))
+    return ShardIndex(file, contents)
 
 
 def _kept(path: Path, contents: IndexContents) -> IndexContents:
@@ -151,20 +173,14 @@ def _warn_of(folder: Path, reason: str) -> None:
     )
 
 
-def _build(url: str, stamp: list[int]) -> IndexContents:
-    grouper = SampleGrouper(where=url)
-    if not stamp[0]:
-        raise ShardError(f"{url}: the shard is an empty file; fetch or pack it again")
-    try:
-        with Path(url).open("rb") as file:
-            grouper.add_all(scan(_FileBytes(file.fileno()), where=url))
-    except OSError as error:
-        raise ShardError(
-            f"cannot read the shard {url}: {error.strerror}; check the path and the disk"
-        ) from error
+def _build(file: ShardFile) -> IndexContents:
+    grouper = SampleGrouper(where=file.url)
+    if not file.size:
+        raise ShardError(f"{file.url}: the shard is an empty file; fetch or pack it again")
+    grouper.add_all(scan(file.headers(), where=file.url))
     keys = [key.encode("utf-8") for key in grouper.keys]
     return IndexContents(
-        stamp=stamp,
+        stamp=file.stamp,
         digest=shard_digest(grouper.members),
         table=grouper.table(),
         key_ends=np.cumsum([len(key) for key in keys], dtype=np.uint64),
@@ -172,20 +188,12 @@ def _build(url: str, stamp: list[int]) -> IndexContents:
     )
 
 
-def _stamp(url: str) -> list[int]:
-    try:
-        status = Path(url).stat()
-    except OSError as error:
-        raise ShardError(f"cannot read the shard {url}: {error.strerror}; check the path") from error
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _index_path(url: str) -> Path:
+def _index_path(file: ShardFile) -> Path:
     try:
         home = Path(os.environ.get("KDCACHE_HOME") or "~/.cache/kdcache").expanduser()
     except RuntimeError:  # this user has no home: a folder that cannot be written to
         home = Path(os.devnull)
-    return home / "indexes" / f"{sha256_hex(str(Path(url).resolve()).encode())[:32]}.idx"
+    return home / "indexes" / f"{sha256_hex(file.address.encode())[:32]}.idx"
 
 
 def _braces(pattern: str) -> list[str]:
@@ -197,12 +205,11 @@ def _braces(pattern: str) -> list[str]:
         ) from error
 
 
-def _local_matches(url: str) -> list[str]:
+def _matches(url: str) -> list[str]:
+    if is_remote(url):
+        demand_readable(url)
+        return [url]
     path = url.removeprefix("file://")
-    if "://" in path or path.startswith("pipe:"):
-        raise ConfigError(
-            f"cannot read shards from {public_url(url)}: this version reads local files; copy the shards first"
-        )
     if glob.has_magic(path) and not Path(path).exists():
         found = sorted(glob.glob(path))  # noqa: PTH207 - patterns may be absolute
     else:

@@ -24,14 +24,14 @@ class IndexContents:
     """What an index file holds.
 
     Attributes:
-        stamp: what the shard looked like when it was indexed (size, modification time).
+        stamp: what the shard looked like when it was indexed: size, and modification time or a server's tag.
         digest: the shard's digest.
         table: SAMPLE_DTYPE (N,).
         key_ends: uint64 (N,), where each key ends in ``keys``.
         keys: uint8, all keys in UTF-8, one after the other.
     """
 
-    stamp: list[int]
+    stamp: list[int | str]
     digest: str
     table: NDArray[Any]
     key_ends: NDArray[np.uint64]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from kdcache.data.cached_views import CachedViews
 from kdcache.data.committed import Snapshot, committed_seeds
 from kdcache.data.epoch_plan import seed_runs
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.data.join import BlockSource, join_shards
 from kdcache.errors import ConfigError, MissingViewError
 from kdcache.store.reader import Cache
@@ -30,7 +30,7 @@ def joined_views(
     """
     names = _teacher_names(cache, teachers)
     units = (*names, *_feature_units(cache, features))
-    indexes = tuple(index_shard(url) for url in expand_shards(patterns))
+    indexes = tuple(index_shards(expand_shards(patterns)))
     sources = join_shards(indexes, cache)
     seeds = _seeds_to_use(cache, list(sources), units, snapshot, views_per_decode)
     usable = _usable_rows(cache, {block: sources[block] for block in seeds})

@@ -58,6 +58,7 @@ class _Batches(Dataset[Outcome]):
         self._world, self._rank = world, rank
         self._readers = world * max(1, num_workers)
         self._plans: OrderedDict[int, EpochPlan] = OrderedDict()
+        self._asked: set[tuple[int, int]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave plans behind: a worker makes its own."""
@@ -68,8 +69,8 @@ class _Batches(Dataset[Outcome]):
         return outcome(lambda: self._batch(epoch, number))
 
     def _batch(self, epoch: int, number: int) -> DistillBatch:
-        if self._views.cache.is_remote:
-            self._views.read_ahead(self._units_ahead(epoch, number))
+        if self._views.is_remote:
+            self._read_ahead(epoch, number)
         return self._views.batch(self.plan(epoch).batch(number))
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -77,16 +78,35 @@ class _Batches(Dataset[Outcome]):
         if epoch not in self._plans:
             plan = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
             self._plans[epoch] = plan
+            self._views.fit_windows(plan.blocks_open(self._world))
             self._views.keep_blocks(plan.blocks_open(self._readers), seeds=self._settings.views_per_decode)
         while len(self._plans) > 2:
             self._plans.popitem(last=False)
         return self._plans[epoch]
 
-    def _units_ahead(self, epoch: int, number: int) -> Iterator[tuple[int, int]]:
-        """Yield what this reader's micro-batch and its next ones need, in the next epoch, too."""
+    def _read_ahead(self, epoch: int, number: int) -> None:
+        turns = list(self._turns_ahead(epoch, number))
+        self._views.read_ahead(unit for some, turn in turns for unit in self.plan(some).units(turn))
+        if self._views.has_remote_shards:
+            new = [self.plan(some).batch(turn) for some, turn in turns if (some, turn) not in self._asked]
+            self._asked = set(turns)
+            self._views.read_samples_ahead(self._blocks_later(epoch, number), new)
+
+    def _blocks_later(self, epoch: int, number: int) -> list[int]:
+        """Return the blocks of the window that follows the one of a micro-batch in its lane."""
+        plan, settings = self.plan(epoch), self._settings
+        later = number + plan.num_lanes * max(
+            1, settings.shuffle_window * settings.views_per_decode // settings.batch_size
+        )
+        if later >= plan.num_batches:
+            plan, later = self.plan(epoch + 1), number % plan.num_lanes
+        return list(dict.fromkeys(block for block, _ in plan.units(later)))
+
+    def _turns_ahead(self, epoch: int, number: int) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, number) of this reader's micro-batch and of its next ones, in the next epoch, too."""
         for _ in range(1 + _BATCHES_AHEAD):
+            yield epoch, number
             plan = self.plan(epoch)
-            yield from plan.units(number)
             number += self._readers
             if number >= plan.batches_per_rank(self._world) * self._world:
                 worker = get_worker_info()

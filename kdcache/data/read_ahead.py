@@ -23,7 +23,8 @@ class ReadAhead:
     the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: int = _THREADS) -> None:
+        self._num_threads = threads
         self._begin()
 
     def _begin(self) -> None:
@@ -38,8 +39,8 @@ class ReadAhead:
         if self._process != os.getpid():
             self._begin()
         if not self._threads:
-            weakref.finalize(self, _end, self._asked)
-        while len(self._threads) < _THREADS:
+            weakref.finalize(self, _end, self._asked, self._num_threads)
+        while len(self._threads) < self._num_threads:
             thread = threading.Thread(
                 target=_run, args=(self._asked,), name="kdcache-read-ahead", daemon=True
             )
@@ -55,6 +56,6 @@ def _run(asked: "queue.SimpleQueue[_Asked]") -> None:
         del next_one, reads  # what waits here must not keep a loader alive
 
 
-def _end(asked: "queue.SimpleQueue[_Asked]") -> None:
-    for _ in range(_THREADS):
+def _end(asked: "queue.SimpleQueue[_Asked]", threads: int) -> None:
+    for _ in range(threads):
         asked.put(None)

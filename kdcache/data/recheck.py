@@ -12,7 +12,7 @@ from kdcache.config.views import ViewPolicy
 from kdcache.data.cached_samples import CachedSamples
 from kdcache.data.cell_views import CellViews, render_cell
 from kdcache.data.committed import Snapshot, committed_seeds
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.data.join import join_shards
 from kdcache.data.sampling import Look, looks_at, num_views
 from kdcache.data.shards import RawSample
@@ -25,6 +25,7 @@ from kdcache.views.fingerprint import decoder_fingerprint
 
 __all__ = ["LEAST_VIEWS", "RecheckReport", "joined_samples", "recheck", "rendered_looks"]
 
+_FEW = 16
 LEAST_VIEWS = 64
 """A sample of fewer views would say little; a cache that has fewer is looked at whole."""
 
@@ -114,6 +115,8 @@ def recheck(
     samples, seeds = joined_samples(shards, cache)
     total = num_views(samples, seeds)
     wanted = total if fraction is None else max(LEAST_VIEWS, round(fraction * total))
+    if wanted * _FEW < sum(cache.blocks[block].num_rows for block in seeds):
+        samples.read_alone()
     looks = looks_at(samples, seeds, wanted)
     report = RecheckReport(all_views=total, decoder=_differences(cache.manifest.about.decoder))
     check = ViewCheck(cache, allow_drift=True)
@@ -133,7 +136,7 @@ def joined_samples(shards: str | Sequence[str], cache: Cache) -> tuple[CachedSam
         ManifestMismatchError: the shards are not those of the cache.
         MissingViewError: nothing of these shards is committed.
     """
-    indexes = [index_shard(url) for url in expand_shards([shards] if isinstance(shards, str) else shards)]
+    indexes = index_shards(expand_shards([shards] if isinstance(shards, str) else shards))
     sources = join_shards(indexes, cache)
     seeds = committed_seeds(cache, list(sources), ())
     if not seeds:

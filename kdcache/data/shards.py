@@ -1,11 +1,11 @@
 """Reading samples of a shard by their place in its index."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from kdcache.data.index import ShardIndex
 from kdcache.data.samples import LABEL_EXT
+from kdcache.data.shard_file import ShardBytes
 from kdcache.errors import ShardError
 
 __all__ = ["NO_LABEL", "RawSample", "ShardReader"]
@@ -25,30 +25,30 @@ class RawSample:
 
 
 class ShardReader:
-    """Reads samples one at a time; ``num_classes`` bounds the labels, None leaves them unbounded."""
+    """Reads samples one at a time; ``num_classes`` bounds the labels, None leaves them unbounded.
 
-    def __init__(self, index: ShardIndex, *, num_classes: int | None = None) -> None:
+    Of a remote shard it reads whole pieces, or with ``alone`` nothing but the sample, by a request of its own.
+    """
+
+    def __init__(self, index: ShardIndex, *, num_classes: int | None = None, alone: bool = False) -> None:
         self.index = index
-        self._num_classes = num_classes
-        self._descriptor: int | None = None
+        self._num_classes, self._alone = num_classes, alone
+        self._bytes: ShardBytes = index.file.opened(alone=alone)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Leave the open file behind; whoever gets the reader opens its own."""
-        return {"index": self.index, "_num_classes": self._num_classes, "_descriptor": None}
-
-    def __del__(self) -> None:
-        """Close the file."""
-        if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)  # type: ignore[arg-type]
+        return _reader, (self.index, self._num_classes, self._alone)
 
     def read(self, row: int) -> RawSample:
         """Return sample ``row``.
 
         Raises:
-            ShardError: the shard got shorter, or the label is no class.
+            ShardError: the shard is another one than was indexed, or cannot be read, or the label is no class.
         """
-        encoded = self._bytes(*self.index.image_span(row))
-        return RawSample(self.index.key(row), encoded, self.index.image_ext(row), self.label(row))
+        image, label = self.index.image_span(row), self.index.label_span(row)
+        found = self._read(row, [image] if label is None else [image, label])
+        number = NO_LABEL if label is None else self._class(row, found[1])
+        return RawSample(self.index.key(row), found[0], self.index.image_ext(row), number)
 
     def label(self, row: int) -> int:
         """Return the label of sample ``row``, -1 without one.
@@ -57,9 +57,16 @@ class ShardReader:
             ShardError: the label is not an integer, or no class.
         """
         span = self.index.label_span(row)
-        if span is None:
-            return NO_LABEL
-        text = self._bytes(*span).strip()
+        return NO_LABEL if span is None else self._class(row, self._read(row, [span])[0])
+
+    def _read(self, row: int, spans: list[tuple[int, int]]) -> list[bytes]:
+        try:
+            return self._bytes.read(spans)
+        except ShardError as error:
+            raise ShardError(f"{error} (it was read for sample {self.index.key(row)!r})") from error
+
+    def _class(self, row: int, label: bytes) -> int:
+        text = label.strip()
         digits = text.removeprefix(b"+")
         last = _LARGEST_LABEL if self._num_classes is None else self._num_classes - 1
         if not digits.isdigit() or int(digits) > last:
@@ -70,28 +77,6 @@ class ShardReader:
             )
         return int(digits)
 
-    def _opened(self) -> int:
-        try:
-            return os.open(self.index.url, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise ShardError(
-                f"cannot open the shard {self.index.url}, which was indexed before: {error.strerror}; restore it "
-                "and restart"
-            ) from error
 
-    def _bytes(self, offset: int, size: int) -> bytes:
-        if self._descriptor is None:
-            self._descriptor = self._opened()
-        try:
-            data = os.pread(self._descriptor, size, offset)
-        except OSError as error:
-            raise ShardError(
-                f"cannot read {size} bytes at {offset:,} of the shard {self.index.url}: {error.strerror}; check the "
-                "disk and restart"
-            ) from error
-        if len(data) != size:
-            raise ShardError(
-                f"{self.index.url} got shorter while it was in use ({len(data)} of {size} bytes at {offset:,}); "
-                "fetch the shard again and restart"
-            )
-        return data
+def _reader(index: ShardIndex, num_classes: int | None, alone: bool) -> ShardReader:
+    return ShardReader(index, num_classes=num_classes, alone=alone)

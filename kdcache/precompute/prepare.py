@@ -8,7 +8,7 @@ import torch
 
 from kdcache.config.precompute import CombineConfig, PrecomputeConfig
 from kdcache.config.terms import Terms
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.errors import ConfigError
 from kdcache.precompute.describe import DataSet, Tuning, demand_shared_classes, describe, existing_manifest
 from kdcache.precompute.plan import ItemShape, Plan, plan
@@ -57,7 +57,7 @@ class Settings:
         """
         _demand_views_that_differ(config)
         existing = existing_manifest(config.cache)
-        given = [index_shard(url) for url in expand_shards(config.shards)]
+        given = index_shards(expand_shards(config.shards))
         data = DataSet.of(given, existing.identity if existing and grow else None)
         device = resolve_device(config.device, local_rank=int(os.environ.get("LOCAL_RANK") or 0))
         cores = max(1, available_cores() // config.num_workers)

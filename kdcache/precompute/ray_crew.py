@@ -89,7 +89,10 @@ def actor_config(settings: Settings, device: str, per_node: int) -> PrecomputeCo
     )
     return worker_config(settings, device).model_copy(
         update={
-            "shards": tuple(str(Path(index.url).absolute()) for index in settings.data.given),
+            "shards": tuple(
+                index.url if index.file.is_remote else str(Path(index.url).absolute())
+                for index in settings.data.given
+            ),
             "cache": config.cache if "://" in config.cache else str(Path(config.cache).absolute()),
             "teachers": teachers,
             "workers": per_node,

@@ -70,15 +70,21 @@ class RenderedItem:
 class ItemReader(Dataset["RenderedItem | KdcacheError"]):
     """Reads what an item asks for; an error is returned, not raised, so that it arrives as it is and in order.
 
-    ``indexes`` is by position in the manifest; a shard that no item names may be None.
+    ``indexes`` is by position in the manifest; a shard that no item names may be None. ``alone``: items are of few
+    samples here and there, so nothing beside them is read.
     """
 
     def __init__(
-        self, indexes: Sequence[ShardIndex | None], policy: ViewPolicy, *, num_classes: int | None
+        self,
+        indexes: Sequence[ShardIndex | None],
+        policy: ViewPolicy,
+        *,
+        num_classes: int | None,
+        alone: bool = False,
     ) -> None:
         self._indexes = indexes
         self._policy = policy
-        self._num_classes = num_classes
+        self._num_classes, self._alone = num_classes, alone
         # One open shard at a time: a thousand shards would need a thousand open files in each process.
         self._open: ShardReader | None = None
 
@@ -123,7 +129,7 @@ class ItemReader(Dataset["RenderedItem | KdcacheError"]):
         index = self._indexes[shard]
         assert index is not None, "a plan names only shards that were given"
         if self._open is None or self._open.index is not index:
-            self._open = ShardReader(index, num_classes=self._num_classes)
+            self._open = ShardReader(index, num_classes=self._num_classes, alone=self._alone)
         return self._open
 
 

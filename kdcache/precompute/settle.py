@@ -48,7 +48,7 @@ class _Probe:
         return probe_items(counts, self.config.check_samples, batch_size=self.batch_size)
 
     def rendered(self, items: Sequence[Item], policy: ViewPolicy) -> Iterable[RenderedItem]:
-        reader = ItemReader(self.indexes, policy, num_classes=self.num_classes)
+        reader = ItemReader(self.indexes, policy, num_classes=self.num_classes, alone=True)
         return rendered_items(reader, items, processes=min(self.readers, len(items)))
 
 

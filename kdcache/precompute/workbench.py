@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from kdcache.config.precompute import PrecomputeConfig
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.errors import ConfigError
 from kdcache.precompute.bad_samples import BadSamples
 from kdcache.precompute.commit import Committer
@@ -159,7 +159,7 @@ def _data(settings: Mapping[str, Any], manifest: Manifest) -> DataSet:
     shards = settings.get("shards") or ()
     patterns = [shards] if isinstance(shards, str) else shards
     return DataSet.of(
-        [index_shard(url) for url in expand_shards(patterns)] if patterns else [], manifest.identity
+        index_shards(expand_shards(patterns)) if patterns else [], manifest.identity
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kdcache.config.views import ViewPolicy
 from kdcache.data.cell_views import render_cell
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.data.pairs import partners_of
 from kdcache.data.recheck import joined_samples
 from kdcache.data.shards import RawSample
@@ -55,7 +55,7 @@ def show_views(shards: str | Sequence[str], policy: ViewPolicy, *, choice: Choic
         ConfigError: no shard matches, or no sample has a key.
         BadImageError: a sample that was asked for by key, or every sample, cannot be decoded.
     """
-    indexes = [index_shard(url) for url in expand_shards([shards] if isinstance(shards, str) else shards)]
+    indexes = index_shards(expand_shards([shards] if isinstance(shards, str) else shards))
     samples = ShardSamples(indexes)
     counts = {block: len(index) for block, index in enumerate(indexes)}
     aug_seeds = choice.aug_seeds or tuple(range(_NUM_SEEDS))

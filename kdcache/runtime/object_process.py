@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcache.errors import ConfigError
-from kdcache.runtime.object_requests import ObstoreRequests, RequestError
+from kdcache.runtime.object_requests import ChangedError, ObstoreRequests, RequestError
 
 __all__ = ["ProcessRequests", "main"]
 
@@ -30,6 +30,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 _FAILURES: dict[str, type[Exception]] = {
     "missing": FileNotFoundError,
     "failed": RequestError,
+    "changed": ChangedError,
     "config": ConfigError,
 }
 
@@ -40,7 +41,7 @@ class ProcessRequests:
     def __init__(self, url: str, timeout: float) -> None:
         self._client = {"url": url, "timeout": timeout}
 
-    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+    def perform(self, name: str, path: str, **values: int | str | bytes) -> Any:
         """Perform one request there."""
         return _helper.process().ask(self._client | {"name": name, "path": path}, values)
 
@@ -69,7 +70,7 @@ class _Process:
         """Tell whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, message: dict[str, Any], values: dict[str, int | bytes]) -> Any:
+    def ask(self, message: dict[str, Any], values: dict[str, int | str | bytes]) -> Any:
         """Return the result of a request."""
         try:
             connection = self._idle.pop() if self._idle else self._connected()

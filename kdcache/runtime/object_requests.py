@@ -14,10 +14,12 @@ from kdcache.errors import ConfigError
 from kdcache.runtime.object_schemes import BUCKETS, WEB, Scheme, scheme_of
 from kdcache.runtime.web_reads import TooLargeError, read_range, read_whole
 
-__all__ = ["Entries", "ObstoreRequests", "RequestError", "Requests"]
+__all__ = ["ChangedError", "Entries", "ObstoreRequests", "RequestError", "Requests", "Version"]
 
 Entries = list[tuple[str, int, float]]
 """Path, size and Unix time of what a listing found."""
+Version = list[int | str]
+"""Size and entity tag of an object (or when it was last modified): other bytes have another one."""
 
 _CONNECT_SECONDS = 5
 _FIRST_PAUSE = 0.1
@@ -34,15 +36,20 @@ class RequestError(Exception):
     """What server or network had to say, in one line."""
 
 
+class ChangedError(Exception):
+    """An object is not the one that was asked for any more; what it is now, in words."""
+
+
 class Requests(Protocol):
     """Performs requests, here or in another process."""
 
-    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+    def perform(self, name: str, path: str, **values: int | str | bytes) -> Any:
         """Perform a request by the name of its method in ``ObstoreRequests``.
 
         Raises:
             FileNotFoundError: there is no such object.
             RequestError: it failed, also when it was repeated for as long as is allowed.
+            ChangedError: the object has another version than the request names.
             ConfigError: the address cannot be used at all.
         """
         ...
@@ -61,7 +68,7 @@ class ObstoreRequests:
         self._is_web = scheme in WEB.values()
         self._store = _connect(self._api, url, scheme, timeout)
 
-    def perform(self, name: str, path: str, **values: int | bytes) -> Any:
+    def perform(self, name: str, path: str, **values: int | str | bytes) -> Any:
         """Perform one request, repeated as far as it makes sense."""
         request = getattr(self, name)
         try:
@@ -85,14 +92,30 @@ class ObstoreRequests:
             return bytes(self._api.get_range(self._store, path, start=start, length=length))
         except self._api.exceptions.GenericError as error:
             # Servers refuse a range that begins beyond the end; a file gives nothing.
-            is_beyond = any(mark in str(error) for mark in _BEYOND_THE_END)
-            if not is_beyond or start < self.size(path):
+            if not _is_beyond_the_end(error) or start < self.size(path):
                 raise
             return b""
 
     def size(self, path: str) -> int:
         """Return an object's size."""
         return int(self._api.head(self._store, path)["size"])
+
+    def version(self, path: str) -> Version:
+        """Return what tells an object from what may have its name later."""
+        return _version(self._api.head(self._store, path))
+
+    def get_version(self, path: str, start: int, length: int, size: int, tag: str) -> bytes:
+        """Return a range of the version (size, tag) of an object, in one request."""
+        try:
+            there = self._api.get(self._store, path, options={"range": (start, start + length)})
+        except self._api.exceptions.GenericError as error:
+            if not _is_beyond_the_end(error):
+                raise
+            raise ChangedError(_in_words(self.version(path))) from error
+        found = _version(there.meta)
+        if found != [size, tag]:
+            raise ChangedError(_in_words(found))
+        return bytes(there.bytes())
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Create an object; False when there is one."""
@@ -180,6 +203,20 @@ def _connect(api: Any, url: str, scheme: Scheme, timeout: float) -> Any:
         raise ConfigError(
             f"cannot use {url}: {_first_line(error)}; write {scheme.form}, and check {scheme.look}"
         ) from error
+
+
+def _version(meta: Any) -> Version:
+    # A proxy that compresses makes a tag weak, and the bytes are those of the strong one.
+    tag = (meta["e_tag"] or "").removeprefix("W/")
+    return [int(meta["size"]), tag or meta["last_modified"].isoformat()]
+
+
+def _in_words(version: Version) -> str:
+    return f"it has {version[0]:,} bytes and the tag {version[1]}"
+
+
+def _is_beyond_the_end(error: BaseException) -> bool:
+    return any(mark in str(error) for mark in _BEYOND_THE_END)
 
 
 def _is_cut_off(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from kdcache.errors import ConfigError, StoreError
 from kdcache.runtime.object_process import ProcessRequests
-from kdcache.runtime.object_requests import ObstoreRequests, RequestError, Requests
+from kdcache.runtime.object_requests import ObstoreRequests, RequestError, Requests, Version
 from kdcache.runtime.object_schemes import BUCKETS, Scheme, scheme_of
 from kdcache.store.addresses import public_text
 from kdcache.store.stored import StoredObject
@@ -79,6 +79,23 @@ class RemoteObjects:
         """Return an object's size; FileNotFoundError when there is none."""
         return int(self._call("look up", "size", path))
 
+    def version(self, path: str) -> Version:
+        """Return size and tag of an object; FileNotFoundError when there is none."""
+        found: Version = self._call("look up", "version", path)
+        return found
+
+    def get_version(self, path: str, start: int, length: int, version: Version) -> bytes:
+        """Return a range of an object as it was; FileNotFoundError when there is none.
+
+        Raises:
+            ChangedError: there is another one by now.
+        """
+        size, tag = version
+        found: bytes = self._call(
+            "read", "get_version", path, start=start, length=length, size=int(size), tag=str(tag)
+        )
+        return found
+
     def put_new(self, path: str, data: bytes) -> bool:
         """Publish a new object whole; False, and nothing changed, when the name is taken."""
         return bool(self._call("write", "put_new", path, data=data))
@@ -113,7 +130,7 @@ class RemoteObjects:
         self.size(path)
         self._call("delete", "delete", path)
 
-    def _call(self, verb: str, name: str, path: str, **values: int | bytes) -> Any:
+    def _call(self, verb: str, name: str, path: str, **values: int | str | bytes) -> Any:
         requests = self._opened()
         try:
             return _interruptible(lambda: requests.perform(name, path, **values))

@@ -11,7 +11,7 @@ import torch
 
 from kdcache.config.views import ViewPolicy
 from kdcache.data.evaluation import EvalLoader, eval_loader
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.errors import ConfigError, ManifestMismatchError, ShardError
 from kdcache.runtime.device import available_cores, device_name, resolve_device
 from kdcache.runtime.dist import World
@@ -233,7 +233,7 @@ def _demand_classes(cache: Cache, teacher: str, student: Student) -> None:
 
 def _demand_labels(shards: Sequence[str]) -> None:
     urls = expand_shards(shards)
-    if not any(index_shard(url).num_labelled for url in urls):
+    if not any(index.num_labelled for index in index_shards(urls)):
         raise ShardError(
             f"none of the samples of {urls[0]}{f' and {len(urls) - 1} more shards' * (len(urls) > 1)} has a label: "
             "there is nothing to compare the student with; give a cache of these shards with --cache, or shards "

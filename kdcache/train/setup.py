@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdcache.config.train import TrainConfig
-from kdcache.data.index import expand_shards, index_shard
+from kdcache.data.index import expand_shards, index_shards
 from kdcache.data.loader import DistillLoader, distill_loader
 from kdcache.errors import ConfigError, ShardError
 from kdcache.losses.registry import DISTILL_LOSSES
@@ -173,12 +173,11 @@ def _student(config: TrainConfig, cache: Cache, teachers: Sequence[str]) -> Stud
 
 
 def _demand_labels(shards: Sequence[str]) -> None:
-    for url in expand_shards(shards):
-        index = index_shard(url)
+    for index in index_shards(expand_shards(shards)):
         missing = index.num_samples - index.num_labelled
         if missing:
             raise ShardError(
-                f"{url}: {missing:,} of its {index.num_samples:,} samples have no label, and with labels only "
+                f"{index.url}: {missing:,} of its {index.num_samples:,} samples have no label, and with labels only "
                 "(--distill-loss-weight 0) there is nothing to learn from them; leave out the shards without "
                 "labels, or give --distill-loss-weight a value above 0"
             )

@@ -46,7 +46,7 @@ def test_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(5, "Input/output error")
 
     reader = reader_of(tmp_path, b"3")
-    monkeypatch.setattr("kdcache.data.shards.os.pread", fail)
+    monkeypatch.setattr("os.pread", fail)
     with pytest.raises(
         ShardError, match=r"cannot read 5 bytes at 512 of the shard .*t\.tar: Input/output error"
     ):
