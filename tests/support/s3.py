@@ -30,6 +30,11 @@ class S3Server:
     process: subprocess.Popen[bytes]
 
     @property
+    def name(self) -> str:
+        """Say which it is."""
+        return "seaweedfs" if "weed" in str(self.process.args) else "moto"
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return the variables that every S3 tool reads."""
         return {
