@@ -4,11 +4,14 @@
 """
 
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +25,10 @@ from kdcache.share.pull import pull
 from kdcache.share.push import push
 from kdcache.share.selection import Selection
 from kdcache.store import open_cache
-from kdcache.store.objects import LocalObjects, ObjectStore, open_objects
+from kdcache.store.objects import LocalObjects, open_objects
 from kdcache.train import train
 from tests.support.flaky_proxy import FlakyProxy, flaky_proxy
-from tests.support.processes import launch, run, run_facts
+from tests.support.processes import Process, launch, run, run_facts
 from tests.support.real_cache import make_real_cache
 from tests.support.s3 import BUCKET, SERVERS, S3Server
 from tests.support.shards import write_shards
@@ -33,6 +36,16 @@ from tests.support.training import losses_of, small_cache, small_config
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+TIMEOUT = 1.0
+MOST_SECONDS = TIMEOUT + 3.0
+"""A process has to end, too, and two cores may have other things to do."""
+SERVED = 20
+"""Requests of a command that are answered: it is in the middle of its work then."""
+THERE = f"s3://{BUCKET}/there/c.zarr"
+CLEAR = re.compile(
+    rf"cannot (read|write|look up|list) s3://{BUCKET}/\S+: .*check the server, .*"
+    r"\(requests are repeated for 1 s; KDCACHE_REMOTE_TIMEOUT changes that\)"
+)
 
 
 @dataclass(frozen=True)
@@ -99,13 +112,17 @@ def test_a_push_that_is_killed_and_repeated_makes_a_cache_to_pull_and_train_from
     made: Made, network: Network, tmp_path: Path, count: tuple[int, int], say: Callable[[str], None]
 ) -> None:
     content_id, rng = open_cache(made.cache).content_id(), random.Random(20261121)
+    most = sum(1 + len(record.objects) for record in open_cache(made.cache).records())
     kills, compared = [], 0
     for number in range(count[0]):
         prefix = f"{tmp_path.name}/{number}/c.zarr"
-        kills += [_kill_push(made.cache, prefix, network, rng) for _ in range(count[1])]
+        for kill in range(count[1]):
+            enough = 1 + rng.randrange(most * kill // count[1], most * (kill + 1) // count[1])
+            kills.append(_kill_push(made.cache, prefix, network, enough))
         url, machine = f"s3://{BUCKET}/{prefix}", tmp_path / f"machine-{number}"
         pushed = run_facts(["kdcache", "push", str(made.cache), url, "--quiet", "--json"])
-        assert (pushed["content_id"], pushed["present"] >= kills[-1]) == (content_id, True)
+        # metadata, of which nothing tells yet whether it is right, is written again
+        assert (pushed["content_id"], pushed["present"] >= min(kills[-1], most)) == (content_id, True)
         _use_elsewhere(made, url, machine)
         for copy in (network.server.objects(prefix), _files(machine / "c.zarr")):
             del copy["SHA256SUMS"]
@@ -122,12 +139,10 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path: (folder / path).read_bytes() for path, *_ in LocalObjects(folder).list("")}
 
 
-def _kill_push(cache: Path, prefix: str, network: Network, rng: random.Random) -> int:
-    """Kill a push halfway, and return how many objects were there; half a copy does not open."""
+def _kill_push(cache: Path, prefix: str, network: Network, enough: int) -> int:
+    """Kill a push when there are so many objects, and return how many there are; half a copy does not open."""
     server, proxy = network
     proxy.silent = 0.02
-    before = len(server.paths(prefix))
-    enough = rng.randrange(before + 1, max(before + 2, 85))
     process = launch(["kdcache", "push", str(cache), f"s3://{BUCKET}/{prefix}", "--jobs", "2", "--quiet"])
     deadline = time.monotonic() + 60
     while len(server.paths(prefix)) < enough:
@@ -151,60 +166,6 @@ def _use_elsewhere(made: Made, url: str, machine: Path) -> None:
     config = ["--config", str(made.run / "args.yaml"), "--out", "run"]
     run(["kdcache", "train", *config, "--cache", f"{url}@{content_id}"], **there)
     assert losses_of(machine / "run") == losses_of(made.run)
-
-
-@pytest.mark.parametrize(
-    "count", [pytest.param((100, 40), id="short"), pytest.param((500, 200), id="soak", marks=SOAK)]
-)
-def test_no_read_is_wrong_and_no_write_is_lost_where_every_third_request_fails(
-    network: Network, tmp_path: Path, count: tuple[int, int], say: Callable[[str], None]
-) -> None:
-    (server, proxy), (reads, writes) = network, count
-    proxy.share = 0.35
-    objects, rng = open_objects(f"s3://{BUCKET}/{tmp_path.name}"), random.Random(20261121)
-    fresh, changed, taken = writes * 12 // 20, writes * 3 // 20, writes * 2 // 20
-    wanted = {f"{n % 7}/{n:03d}": rng.randbytes(rng.randrange(1, 1 << 15)) for n in range(fresh)}
-    paths = list(wanted)
-    others = {path: rng.randbytes(100) for path in paths[: 2 * changed]}
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda path: objects.put_new(path, wanted[path]), wanted))
-        list(pool.map(lambda path: objects.replace(path, others[path]), paths[:changed]))
-        list(
-            pool.map(
-                lambda path: objects.swap(path, wanted[path], others[path]), paths[changed : 2 * changed]
-            )
-        )
-        assert not any(pool.map(lambda path: objects.put_new(path, b"another's"), paths[-taken:]))
-        wanted |= others
-        asked = [rng.choice(list(wanted)) for _ in range(reads)]
-        wrong = sum(pool.map(lambda n: not _reads_right(objects, wanted, asked[n], n), range(reads)))
-    lost = wanted.items() - server.objects(tmp_path.name).items()
-    say(
-        f"{server.name}: {reads} reads and {writes} writes took {len(proxy.requests)} requests, {proxy.num_faults} of "
-        f"them failed ({_faults(proxy)}): {wrong} wrong, {len(lost)} lost"
-    )
-    assert (wrong, len(lost)) == (0, 0)
-    assert {path for path, *_ in objects.list("")} == wanted.keys()
-    assert proxy.num_faults > 0.3 * len(proxy.requests)
-
-
-def _reads_right(objects: ObjectStore, wanted: dict[str, bytes], path: str, number: int) -> bool:
-    """Read in one of the four ways and compare."""
-    data = wanted[path]
-    if number % 4 == 0:
-        return objects.get(path) == data
-    if number % 4 == 1:
-        return objects.size(path) == len(data)
-    if number % 4 == 2:
-        folder = path[:1]
-        found = {entry.path: entry.size for entry in objects.list(folder)}
-        return found == {path: len(data) for path, data in wanted.items() if path.startswith(f"{folder}/")}
-    start = len(data) // 3
-    return objects.get_range(path, start, 1000) == data[start : start + 1000]
-
-
-def _faults(proxy: FlakyProxy) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(proxy.counts.items()) if kind != "none")
 
 
 @SEAWEEDFS_ALONE
@@ -235,3 +196,70 @@ def test_a_part_transfers_little_more_than_its_objects_and_trains(
 def _noise(view_3HW: NDArray[np.uint8], num_classes: int) -> Float32:
     """Return logits that no codec makes small."""
     return np.random.default_rng(int(view_3HW.sum())).standard_normal(num_classes, dtype=np.float32)
+
+
+@SEAWEEDFS_ALONE
+def test_a_server_that_dies_in_the_middle_is_a_clear_error_within_the_timeout(
+    made: Made, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]
+) -> None:
+    push(made.cache, THERE, quiet=True)
+    for death in ("silence", "reset before", "503"):
+        new, copy = f"s3://{BUCKET}/{tmp_path.name}/{death[:5]}.zarr", tmp_path / f"{death}.zarr"
+        with monkeypatch.context() as patch:
+            patch.setenv("KDCACHE_REMOTE_TIMEOUT", str(TIMEOUT))
+            ends = _ends(network.server, _commands(made, new, copy), death, patch)
+        say(
+            f"{death}, {TIMEOUT:g} s allowed: {', '.join(f'{name} {end[0]:.1f} s' for name, end in ends.items())}"
+        )
+        for name, (seconds, told) in ends.items():
+            assert CLEAR.search(told), f"{name}: {told}"
+            assert "Traceback" not in told
+            assert seconds < MOST_SECONDS, name
+        assert push(made.cache, new, quiet=True).present > 0
+        assert pull(THERE, copy, quiet=True).present > 0
+        assert open_cache(new).content_id() == open_cache(copy).content_id()
+
+
+def _commands(made: Made, new: str, copy: Path) -> dict[str, list[str]]:
+    settings = ["--config", str(made.run / "args.yaml"), "--workers", "1", "--out", f"{copy}-run"]
+    return {
+        "push": ["push", str(made.cache), new],
+        "pull": ["pull", THERE, str(copy)],
+        "train": ["train", *settings, "--cache", THERE],
+    }
+
+
+def _ends(
+    server: S3Server, commands: dict[str, list[str]], death: str, patch: pytest.MonkeyPatch
+) -> dict[str, tuple[float, str]]:
+    """Let the server die for each of the commands, a read and a write, all at once; return how they ended."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        waited = {}
+        for name, words in commands.items():
+            proxy = stack.enter_context(flaky_proxy(server.endpoint))
+            proxy.dies_after, proxy.death = SERVED, death
+            process = launch(["kdcache", *words, "--quiet"], environment={"AWS_ENDPOINT_URL": proxy.endpoint})
+            waited[name] = pool.submit(_end_of_command, process, proxy)
+        proxy = stack.enter_context(flaky_proxy(server.endpoint))
+        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        objects = open_objects(THERE)
+        assert objects.size("zarr.json") > 0
+        proxy.dies_after, proxy.death = len(proxy.requests), death
+        waited["read"] = pool.submit(_end_of, partial(objects.get, "zarr.json"))
+        waited["write"] = pool.submit(_end_of, partial(objects.put_new, "new", b"data"))
+        return {name: future.result() for name, future in waited.items()}
+
+
+def _end_of_command(process: Process, proxy: FlakyProxy) -> tuple[float, str]:
+    """Return the seconds from the server's death to the command's end, and what it said."""
+    _, stderr = process.communicate(timeout=60)
+    ended = time.monotonic()
+    assert (process.returncode, proxy.counts["none"]) == (3, SERVED), stderr
+    return ended - proxy.died_at, stderr
+
+
+def _end_of(request: Callable[[], object]) -> tuple[float, str]:
+    started = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        request()
+    return time.monotonic() - started, str(caught.value)

@@ -171,27 +171,21 @@ def test_a_network_that_fails_every_third_request_changes_nothing(
     proxy.share = 0.35
     train(small_config(tmp_path, made[0], url, workers=1))  # type: ignore[arg-type]
     assert losses_of(tmp_path / "run") == losses
-    assert sum(count for kind, count in proxy.counts.items() if kind != "none") > 10
+    assert proxy.num_faults > 10
 
 
 @SEAWEEDFS_ALONE
-@pytest.mark.parametrize("how", [(0, "says nothing"), (1, "refuses")])
-def test_a_server_that_dies_in_mid_training_is_a_clear_error_in_time(
-    made: Made, url: str, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, how: tuple[int, str]
+def test_a_server_that_falls_silent_in_mid_training_is_a_clear_error_in_time(
+    made: Made, url: str, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers, fault = how
-    monkeypatch.setenv("KDCACHE_REMOTE_TIMEOUT", "2")
-    loader = distill_loader(made[0], cache=url, batch_size=8, num_workers=workers, shuffle_window=8)
+    monkeypatch.setenv("KDCACHE_REMOTE_TIMEOUT", "1")
+    loader = distill_loader(made[0], cache=url, batch_size=8, num_workers=0, shuffle_window=8)
     next(loader.epoch(0))
-    if fault == "refuses":
-        proxy.share, proxy.faults = 1.0, ("reset before",)
-    else:
-        proxy.silent = 60.0
+    proxy.dies_after, proxy.death = len(proxy.requests), "silence"
     started = time.monotonic()
-    with pytest.raises(StoreError, match=rf"cannot read {url}/.*repeated for 2 s; KDCACHE_REMOTE_TIMEOUT"):
+    with pytest.raises(StoreError, match=rf"cannot read {url}/.*repeated for 1 s; KDCACHE_REMOTE_TIMEOUT"):
         list(itertools.chain.from_iterable(map(loader.epoch, range(4))))
-    assert time.monotonic() - started < 5
-    proxy.share, proxy.silent = 0.0, 0.0
+    assert time.monotonic() - started < 4
 
 
 @SEAWEEDFS_ALONE
