@@ -132,8 +132,8 @@ def test_a_network_that_fails_every_third_request_loses_nothing(
 ) -> None:
     with flaky_proxy(server.endpoint, share=0.35, seed=2) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        push(cache, bucket, quiet=True)
-        pull(bucket, tmp_path / "d.zarr", quiet=True)
+        push(cache, bucket, jobs=32, quiet=True)
+        pull(bucket, tmp_path / "d.zarr", jobs=32, quiet=True)
         assert proxy.num_faults > 10
     _same(cache, tmp_path / "d.zarr")
 
@@ -218,7 +218,7 @@ def _is_half(place: Path) -> bool:
 
 
 def test_a_part_trains_as_the_whole_does(tmp_path: Path) -> None:
-    shards, cache = small_cache(tmp_path, num_aug_seeds=20, seeds_per_group=2, teachers=("formula", "other"))
+    shards, cache = small_cache(tmp_path, num_aug_seeds=8, seeds_per_group=2, teachers=("formula", "other"))
     selection = Selection.parse(seeds="4,7", teachers="other", shards="0")
     report = pull(cache, tmp_path / "part.zarr", selection=selection, quiet=True)
     assert report.notes == ("seeds 4,7 are widened to 4-7: they come in groups of 2",)

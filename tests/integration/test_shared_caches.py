@@ -36,6 +36,7 @@ from tests.support.training import losses_of, small_cache, small_config
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+DEATHS = ("silence", "reset before", "503")
 TIMEOUT = 1.0
 MOST_SECONDS = TIMEOUT + 3.0
 """A process has to end, too, and two cores may have other things to do."""
@@ -106,7 +107,13 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param((1, 3), id="short"), pytest.param((20, 1), id="soak", marks=SOAK)]
+    ("server", "count"),
+    [
+        pytest.param("seaweedfs", (1, 3), id="short"),
+        pytest.param("moto", (20, 1), id="moto", marks=SOAK),
+        pytest.param("seaweedfs", (20, 1), id="seaweedfs", marks=SOAK),
+    ],
+    indirect=["server"],
 )
 def test_a_push_that_is_killed_and_repeated_makes_a_cache_to_pull_and_train_from_elsewhere(
     made: Made, network: Network, tmp_path: Path, count: tuple[int, int], say: Callable[[str], None]
@@ -199,13 +206,16 @@ def _noise(view_3HW: NDArray[np.uint8], num_classes: int) -> Float32:
 
 
 @SEAWEEDFS_ALONE
+@pytest.mark.parametrize(
+    "deaths", [pytest.param(DEATHS[:1], id="short"), pytest.param(DEATHS, id="soak", marks=SOAK)]
+)
 def test_a_server_that_dies_in_the_middle_is_a_clear_error_within_the_timeout(
-    made: Made, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]
+    made: Made, network: Network, tmp_path: Path, deaths: tuple[str, ...], say: Callable[[str], None]
 ) -> None:
     push(made.cache, THERE, quiet=True)
-    for death in ("silence", "reset before", "503"):
+    for death in deaths:
         new, copy = f"s3://{BUCKET}/{tmp_path.name}/{death[:5]}.zarr", tmp_path / f"{death}.zarr"
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KDCACHE_REMOTE_TIMEOUT", str(TIMEOUT))
             ends = _ends(network.server, _commands(made, new, copy), death, patch)
         say(

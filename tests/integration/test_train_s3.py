@@ -86,7 +86,9 @@ def _upload(server: S3Server, cache: Path) -> None:
             client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("server", "workers"), [("moto", 1), ("seaweedfs", 0), ("seaweedfs", 2)], indirect=["server"]
+)
 def test_a_run_from_a_bucket_is_the_run_from_the_disk(
     made: Made, url: str, losses: list[float], tmp_path: Path, workers: int
 ) -> None:
@@ -95,7 +97,9 @@ def test_a_run_from_a_bucket_is_the_run_from_the_disk(
 
 
 @SEAWEEDFS_ALONE
-@pytest.mark.parametrize("start_method", ["spawn", "forkserver"], indirect=True)
+@pytest.mark.parametrize(
+    "start_method", ["forkserver", pytest.param("spawn", marks=pytest.mark.soak)], indirect=True
+)
 def test_workers_may_be_started_in_any_way(
     made: Made, url: str, losses: list[float], tmp_path: Path, start_method: str
 ) -> None:

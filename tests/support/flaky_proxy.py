@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.proxy.count_bytes(len(self.raw_requestline) + len(bytes(self.headers)) + len(body))
+        self.proxy.count_bytes(len(self.requestline) + len(bytes(self.headers)) + len(body))
         fault = self.proxy.fault((self.command, self.path, self.headers.get("Range", "")))
         if self.proxy.silent:
             time.sleep(self.proxy.silent)
