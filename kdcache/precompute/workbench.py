@@ -158,9 +158,7 @@ def _standing() -> str:
 def _data(settings: Mapping[str, Any], manifest: Manifest) -> DataSet:
     shards = settings.get("shards") or ()
     patterns = [shards] if isinstance(shards, str) else shards
-    return DataSet.of(
-        index_shards(expand_shards(patterns)) if patterns else [], manifest.identity
-    )
+    return DataSet.of(index_shards(expand_shards(patterns)) if patterns else [], manifest.identity)
 
 
 def _readers(settings: Mapping[str, Any]) -> int:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,14 +14,14 @@ from kdcache.share.pull import pull
 from kdcache.share.push import push
 from kdcache.share.selection import Selection
 from kdcache.store import open_cache
-from kdcache.store.objects import LocalObjects, open_objects
+from kdcache.store.objects import LocalObjects
 from kdcache.store.verify import verify
 from kdcache.train import train
 from tests.support.flaky_proxy import flaky_proxy
 from tests.support.precompute_runs import invoke
 from tests.support.processes import launch, run_facts
 from tests.support.s3 import S3Server, seaweed_server
-from tests.support.stores import make_manifest, make_store, make_teacher
+from tests.support.stores import make_manifest, make_store
 from tests.support.training import losses_of, small_cache, small_config
 
 Step = tuple[str, str, int]
@@ -133,9 +132,9 @@ def test_a_network_that_fails_every_third_request_loses_nothing(
 ) -> None:
     with flaky_proxy(server.endpoint, share=0.35, seed=2) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        push(cache, bucket, quiet=True)
-        pull(bucket, tmp_path / "d.zarr", quiet=True)
-        assert sum(count for kind, count in proxy.counts.items() if kind != "none") > 10
+        push(cache, bucket, jobs=32, quiet=True)
+        pull(bucket, tmp_path / "d.zarr", jobs=32, quiet=True)
+        assert proxy.num_faults > 10
     _same(cache, tmp_path / "d.zarr")
 
 
@@ -181,88 +180,48 @@ def test_a_push_that_is_killed_at_any_step_goes_on_to_the_same_copy(
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_push_that_is_killed_at_any_moment_goes_on_to_the_same_copy(
-    cache: Path, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+def test_a_push_to_a_disk_that_is_killed_at_any_moment_goes_on_to_the_same_copy(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(20261121)
     half = 0
     for number in range(20):
         # Some places are tried twice, so that what was begun is gone on with, and killed, too.
-        place = f"{url}-{number // 2}"
-        process = launch(["kdcache", "push", str(cache), place, "--quiet"])
-        _wait_for_objects(place, rng.randrange(1, 50))
+        place = tmp_path / f"copy-{number // 2}.zarr"
+        process = launch(["kdcache", "push", str(cache), str(place), "--quiet"])
+        _wait_for_files(place, rng.randrange(1, 50))
         process.kill_group()
         process.wait(60)
         half += _is_half(place)
         if number % 2:
             push(cache, place, quiet=True)
-            pull(place, tmp_path / f"elsewhere-{number}.zarr", quiet=True)
-            _same(cache, tmp_path / f"elsewhere-{number}.zarr")
+            _same(cache, place)
     with capsys.disabled():
-        print(f"\n{url}: 20 kills, {half} of them before the manifest was there")  # noqa: T201
+        print(f"\ndisk: 20 kills, {half} of them before the manifest was there: 0 copies differ")  # noqa: T201
     assert half > 0
 
 
-def _wait_for_objects(url: str, count: int) -> None:
+def _wait_for_files(place: Path, count: int) -> None:
     deadline = time.monotonic() + 60
-    while sum(1 for _ in open_objects(url).list("")) < count:
+    while len(_files(place)) < count:
         assert time.monotonic() < deadline
 
 
-def _is_half(url: str) -> bool:
+def _is_half(place: Path) -> bool:
     """Tell whether a copy has no manifest yet; with its manifest it is whole."""
-    try:
-        open_objects(url).size("zarr.json")
-    except FileNotFoundError:
-        with pytest.raises(StoreError, match="there is no cache"):
-            open_cache(url)
-        return True
-    verify(url)
-    return False
+    if (place / "zarr.json").exists():
+        verify(place)
+        return False
+    with pytest.raises(StoreError, match="there is no cache"):
+        open_cache(place)
+    return True
 
 
 def test_a_part_trains_as_the_whole_does(tmp_path: Path) -> None:
-    shards, cache = small_cache(tmp_path, num_aug_seeds=20, seeds_per_group=2, teachers=("formula", "other"))
+    shards, cache = small_cache(tmp_path, num_aug_seeds=8, seeds_per_group=2, teachers=("formula", "other"))
     selection = Selection.parse(seeds="4,7", teachers="other", shards="0")
     report = pull(cache, tmp_path / "part.zarr", selection=selection, quiet=True)
     assert report.notes == ("seeds 4,7 are widened to 4-7: they come in groups of 2",)
     config = small_config(tmp_path, shards, tmp_path / "part.zarr", steps=4)
     train(config)
     assert len(losses_of(config.out)) == 4
-
-
-def test_a_part_transfers_little_more_than_its_objects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = make_teacher(encoding="float32", num_classes=256)
-    manifest = make_manifest(
-        num_samples=(256,),
-        rows_per_block=256,
-        num_aug_seeds=20,
-        num_classes=256,
-        teachers={"a": entry, "b": entry},
-    )
-    cache = make_store(tmp_path / "c.zarr", manifest)
-    transferred = _count_bytes(monkeypatch, cache)
-    selection = Selection.parse(seeds="2-5", teachers="b", shards=None)
-    report = pull(cache, tmp_path / "part.zarr", selection=selection, quiet=True)
-    selected = sum(record.num_bytes for record in open_cache(tmp_path / "part.zarr").records())
-    assert report.reads == 4 + 2 * (2 + 1)
-    assert sum(transferred) <= 1.1 * selected
-    assert sum(transferred) < 0.2 * sum(record.num_bytes for record in open_cache(cache).records())
-
-
-def _count_bytes(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[int]:
-    """Note the size of every read of this cache."""
-    sizes: list[int] = []
-    for name in ("get", "get_range"):
-        original: Any = getattr(LocalObjects, name)
-
-        def read(self: LocalObjects, *arguments: Any, original: Any = original) -> bytes:
-            data: bytes = original(self, *arguments)
-            if self.root == cache:
-                sizes.append(len(data))
-            return data
-
-        monkeypatch.setattr(LocalObjects, name, read)
-    return sizes

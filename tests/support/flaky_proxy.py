@@ -1,4 +1,4 @@
-"""A proxy before a server that fails some requests: 503, a reset connection, an answer that is cut off, silence."""
+"""A proxy before a server: it fails some requests (503, a reset, a cut answer, silence), or dies, and it counts."""
 
 import contextlib
 import http.client
@@ -25,7 +25,12 @@ class FlakyProxy:
         share: of requests that fail.
         faults: how they fail.
         silent: seconds to wait before any answer, as a network far away does.
+        dies_after: so many requests are served, and none after them.
+        death: what happens to those, one of the faults or "silence".
+        died_at: when the first of them came, by the monotonic clock.
+        counts: how many requests met which fault.
         requests: all that came: method, path and, where only a part was asked for, its range.
+        num_bytes: what went over the connections, requests and answers, heads included.
     """
 
     endpoint: str
@@ -34,20 +39,39 @@ class FlakyProxy:
     faults: tuple[str, ...] = FAULTS
     silent: float = 0.0
     seed: int = 0
+    dies_after: int | None = None
+    death: str = "reset before"
+    died_at: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    num_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
         self._lock = threading.Lock()
+        self.closed = threading.Event()
 
-    def fault(self) -> str:
-        """Draw what happens to the next request."""
+    @property
+    def num_faults(self) -> int:
+        """Requests that failed."""
+        return sum(self.counts.values()) - self.counts.get("none", 0)
+
+    def fault(self, request: tuple[str, str, str]) -> str:
+        """Note a request and draw what happens to it."""
         with self._lock:
+            self.requests.append(request)
             fails = self._rng.random() < self.share
             kind = self._rng.choice(self.faults) if fails else "none"
+            if self.dies_after is not None and len(self.requests) > self.dies_after:
+                kind = self.death
+                self.died_at = self.died_at or time.monotonic()
             self.counts[kind] = self.counts.get(kind, 0) + 1
             return kind
+
+    def count_bytes(self, number: int) -> None:
+        """Note bytes that went over a connection."""
+        with self._lock:
+            self.num_bytes += number
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -56,10 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.proxy.fault()
-        self.proxy.requests.append((self.command, self.path, self.headers.get("Range", "")))
+        self.proxy.count_bytes(len(self.requestline) + len(bytes(self.headers)) + len(body))
+        fault = self.proxy.fault((self.command, self.path, self.headers.get("Range", "")))
         if self.proxy.silent:
             time.sleep(self.proxy.silent)
+        if fault == "silence":
+            self.proxy.closed.wait()
+            self._reset()
+            return
         if fault == "503":
             self._answer(503, {}, b"slow down")
             return
@@ -86,6 +114,17 @@ class _Handler(BaseHTTPRequestHandler):
         data = answer.read()
         connection.close()
         return answer.status, dict(answer.getheaders()), data
+
+    def setup(self) -> None:
+        """Count what is written: heads and bodies."""
+        super().setup()
+        write = self.wfile.write
+
+        def counted(data: bytes) -> int:
+            self.proxy.count_bytes(len(data))
+            return write(data)
+
+        self.wfile.write = counted  # type: ignore[method-assign, assignment]
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: int | None = None) -> None:
         self.send_response_only(status)
@@ -132,5 +171,6 @@ def flaky_proxy(target: str, *, share: float = 0.0, seed: int = 0) -> Iterator[F
     try:
         yield proxy
     finally:
+        proxy.closed.set()
         server.shutdown()
         server.server_close()

@@ -1,6 +1,7 @@
 """Real S3 servers on loopback: moto's and SeaweedFS, each a process of its own."""
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -30,6 +31,11 @@ class S3Server:
     process: subprocess.Popen[bytes]
 
     @property
+    def name(self) -> str:
+        """Say which it is."""
+        return "seaweedfs" if "weed" in str(self.process.args) else "moto"
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return the variables that every S3 tool reads."""
         return {
@@ -41,14 +47,7 @@ class S3Server:
 
     def client(self) -> Any:
         """Return a client that shares nothing with kdcache's."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - of a server on loopback
-            region_name="us-east-1",
-            config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=30),
-        )
+        return _client(self.endpoint)
 
     def paths(self, prefix: str) -> list[str]:
         """Return the paths of all objects under a prefix, below it."""
@@ -64,6 +63,19 @@ class S3Server:
             path: client.get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")["Body"].read()
             for path in self.paths(prefix)
         }
+
+
+@functools.cache
+def _client(endpoint: str) -> Any:
+    """Make a client; that takes longer than most of what it is asked for."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - of a server on loopback
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=30),
+    )
 
 
 def _free_port() -> int:
