@@ -69,7 +69,7 @@ def test_a_record_that_is_in_the_way_is_not_taken_for_ours(tmp_path: Path, parts
     record = tmp_path / "m" / "commits/vit/0-0.json"
     other = (tmp_path / "m" / "commits/cnn/0-0.json").read_bytes()
     record.write_bytes(other)
-    with pytest.raises(StoreError, match=r"vit/0-0.json in .*m is there already"):
+    with pytest.raises(StoreError, match=r"vit/0-0.json in .*m is damaged: it is the record of cnn/0-0"):
         merge(parts, tmp_path / "m", quiet=True)
 
 

@@ -135,9 +135,10 @@ def test_another_view_is_named(tmp_path: Path) -> None:
 
 
 def test_equal_values_in_other_bytes_are_no_conflict(tmp_path: Path) -> None:
-    first, second = make_store(tmp_path / "a"), make_store(tmp_path / "b")
+    manifest = make_manifest(num_samples=[200], rows_per_block=128)  # so many that they are compressed at all
+    first, second = make_store(tmp_path / "a", manifest), make_store(tmp_path / "b", manifest)
     labels = np.frombuffer(open_cache(first)._reader.padded_samples(0).labels.tobytes(), dtype=np.int32)
-    frame = blosc.compress(labels, b"zstd", 1, 0)
+    frame = blosc.compress(labels, b"zstd", 1, 2, 256)
     data = frame + value(frame).to_bytes(4, "little")
     (second / "samples/label/c/0").write_bytes(data)
     _describe(second, Unit.samples(0), 1, data)
