@@ -3,6 +3,7 @@
 ``make test`` runs short forms, ``make soak`` the long ones; both print what they counted.
 """
 
+import functools
 import random
 import re
 import signal
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,6 @@ from tests.support.shards import write_shards
 from tests.support.training import losses_of, small_cache, small_config
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
-SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 DEATHS = ("silence", "reset before", "503")
 TIMEOUT = 1.0
 MOST_SECONDS = TIMEOUT + 3.0
@@ -79,10 +78,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(shards, cache, folder / "run")
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as running:
-        yield running
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """Return what starts a server, once each."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> S3Server:
+            return stack.enter_context(SERVERS[name](tmp_path_factory.mktemp(name)))
+
+        yield start
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, start_server: Callable[[str], S3Server]) -> S3Server:
+    return start_server(getattr(request, "param", "seaweedfs"))
 
 
 @pytest.fixture
@@ -175,7 +185,6 @@ def _use_elsewhere(made: Made, url: str, machine: Path) -> None:
     assert losses_of(machine / "run") == losses_of(made.run)
 
 
-@SEAWEEDFS_ALONE
 def test_a_part_transfers_little_more_than_its_objects_and_trains(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +214,6 @@ def _noise(view_3HW: NDArray[np.uint8], num_classes: int) -> Float32:
     return np.random.default_rng(int(view_3HW.sum())).standard_normal(num_classes, dtype=np.float32)
 
 
-@SEAWEEDFS_ALONE
 @pytest.mark.parametrize(
     "deaths", [pytest.param(DEATHS[:1], id="short"), pytest.param(DEATHS, id="soak", marks=SOAK)]
 )
@@ -255,8 +263,8 @@ def _ends(
         objects = open_objects(THERE)
         assert objects.size("zarr.json") > 0
         proxy.dies_after, proxy.death = len(proxy.requests), death
-        waited["read"] = pool.submit(_end_of, partial(objects.get, "zarr.json"))
-        waited["write"] = pool.submit(_end_of, partial(objects.put_new, "new", b"data"))
+        waited["read"] = pool.submit(_end_of, functools.partial(objects.get, "zarr.json"))
+        waited["write"] = pool.submit(_end_of, functools.partial(objects.put_new, "new", b"data"))
         return {name: future.result() for name, future in waited.items()}
 
 

@@ -1,5 +1,6 @@
 """Training straight from an object store: what it learns, what it asks for, and what happens when nobody answers."""
 
+import functools
 import gc
 import itertools
 import json
@@ -8,7 +9,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ from tests.support.training import losses_of, small_cache, small_config
 Made = tuple[list[str], Path]
 
 BLOCKS = 6
-SEAWEEDFS_ALONE = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +39,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return small_cache(tmp_path_factory.mktemp("made"), rows_per_block=8, seeds_per_group=2)
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, made: Made
-) -> Iterator[S3Server]:
-    """Run a server that has the cache."""
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as running:
-        _upload(running, made[1])
-        yield running
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory, made: Made) -> Iterator[Callable[[str], S3Server]]:
+    """Return what starts a server that has the cache, once each."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> S3Server:
+            running = stack.enter_context(SERVERS[name](tmp_path_factory.mktemp(name)))
+            _upload(running, made[1])
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, start_server: Callable[[str], S3Server]) -> S3Server:
+    return start_server(getattr(request, "param", "seaweedfs"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +97,7 @@ def _upload(server: S3Server, cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "workers"), [("moto", 1), ("seaweedfs", 0), ("seaweedfs", 2)], indirect=["server"]
+    ("server", "workers"), [("seaweedfs", 0), ("seaweedfs", 2), ("moto", 1)], indirect=["server"]
 )
 def test_a_run_from_a_bucket_is_the_run_from_the_disk(
     made: Made, url: str, losses: list[float], tmp_path: Path, workers: int
@@ -96,7 +106,6 @@ def test_a_run_from_a_bucket_is_the_run_from_the_disk(
     assert losses_of(tmp_path / "run") == losses
 
 
-@SEAWEEDFS_ALONE
 @pytest.mark.parametrize(
     "start_method", ["forkserver", pytest.param("spawn", marks=pytest.mark.soak)], indirect=True
 )
@@ -119,7 +128,6 @@ def _kinds(proxy: FlakyProxy) -> dict[str, Counter[tuple[str, str]]]:
     return kinds
 
 
-@SEAWEEDFS_ALONE
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_pass_asks_once_for_the_targets_and_once_for_the_digests_of_a_block(
     made: Made, url: str, proxy: FlakyProxy, workers: int
@@ -157,7 +165,6 @@ def _object(path: str) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[-1])
 
 
-@SEAWEEDFS_ALONE
 def test_an_evaluation_asks_once_for_everything(made: Made, url: str, proxy: FlakyProxy) -> None:
     batches = list(eval_loader(made[0], cache=url, batch_size=16, check_views=1))
     assert sum(len(batch) for batch in batches) == 48
@@ -168,7 +175,6 @@ def test_an_evaluation_asks_once_for_everything(made: Made, url: str, proxy: Fla
     }
 
 
-@SEAWEEDFS_ALONE
 def test_a_network_that_fails_every_third_request_changes_nothing(
     made: Made, url: str, losses: list[float], proxy: FlakyProxy, tmp_path: Path
 ) -> None:
@@ -178,7 +184,6 @@ def test_a_network_that_fails_every_third_request_changes_nothing(
     assert proxy.num_faults > 10
 
 
-@SEAWEEDFS_ALONE
 def test_a_server_that_falls_silent_in_mid_training_is_a_clear_error_in_time(
     made: Made, url: str, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +197,6 @@ def test_a_server_that_falls_silent_in_mid_training_is_a_clear_error_in_time(
     assert time.monotonic() - started < 4
 
 
-@SEAWEEDFS_ALONE
 def test_a_pinned_cache_is_recorded_and_another_one_refused(made: Made, url: str, tmp_path: Path) -> None:
     content_id = open_cache(made[1]).content_id()
     config = small_config(tmp_path, made[0], f"{url}@{content_id}", steps=1)  # type: ignore[arg-type]
@@ -227,7 +231,6 @@ def test_every_command_that_reads_a_cache_knows_pins(made: Made, tmp_path: Path)
         assert "sha256:00000000" in refused.stderr
 
 
-@SEAWEEDFS_ALONE
 def test_what_is_kept_of_a_bucket_is_gone_with_the_cache(
     made: Made, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
