@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from kdcache.errors import ConfigError, StoreError
 from kdcache.store.addresses import demand_no_credentials, public_url
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.local_files import Folder, demand_plain, open_plain, plain_size
 from kdcache.store.pin import split_pin
 from kdcache.store.remote import SCHEMES, RemoteObjects
@@ -257,7 +258,7 @@ def _demand_listed(error: OSError) -> None:
 
 
 def open_objects(url: str | Path) -> ObjectStore:
-    """Return the objects at a local path, ``file://`` or ``s3://`` URL; nothing is read or made yet.
+    """Return the objects at a local path, ``file://``, ``s3://`` or ``hf://`` URL; nothing is read or made yet.
 
     Raises:
         ConfigError: the URL has a scheme that this version cannot use, a user name or password in it, or is pinned to
@@ -274,10 +275,12 @@ def open_objects(url: str | Path) -> ObjectStore:
         return LocalObjects(Path(text).expanduser())
     if parts.scheme in SCHEMES:
         return RemoteObjects(text)
+    if parts.scheme == "hf":
+        return HubObjects(text)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise ConfigError(
             f"cannot open a cache at {public_url(text)}: this version knows local folders "
-            "(a path or file:///path) and s3://bucket/folder; copy the cache to one of them first"
+            "(a path or file:///path), s3://bucket/folder and hf://datasets/owner/name; copy it to one of them first"
         )
     return LocalObjects(Path(unquote(parts.path)))
 
