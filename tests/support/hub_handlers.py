@@ -116,7 +116,7 @@ class ApiHandler(BaseHTTPRequestHandler):
             {
                 "path": asked["path"],
                 "uploadMode": "regular" if self._is_text(asked["path"]) else "lfs",
-                "shouldIgnore": False,
+                "shouldIgnore": asked["path"] == self.hub.ignored,
                 "oid": self._oid(there.get(asked["path"])),
             }
             for asked in json.loads(self.body)["files"]

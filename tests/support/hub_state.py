@@ -60,6 +60,7 @@ class Hub:
         before: called with (method, path) before a request is answered; what it returns, if anything, is the status
             of the answer instead.
         texts_are_large: every file is stored as a large one.
+        ignored: a path that the repository's .gitignore leaves out.
     """
 
     endpoint: str = ""
@@ -70,6 +71,7 @@ class Hub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[str, str], int | None] = lambda _method, _path: None
     texts_are_large: bool = False
+    ignored: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def objects(self, repo: str, revision: str = "main") -> dict[str, bytes]:
