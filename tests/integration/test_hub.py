@@ -48,7 +48,7 @@ def test_a_cache_comes_back_from_a_hub_as_it_was(hub: Hub, cache: Path, tmp_path
     assert hub.repositories[REPO].private
     assert pushed["content_id"] == open_cache(URL).content_id()
     pinned = f"{URL}@main@{pushed['content_id'][:20]}"
-    for words in (["info", pinned], ["verify", pinned, "--full"], ["diff", str(cache), URL]):
+    for words in (["info", pinned], ["verify", pinned], ["diff", str(cache), URL]):
         result = invoke(words)
         assert result.exit_code == 0, result.output
     result = invoke(["pull", URL, str(tmp_path / "d.zarr")])
@@ -77,11 +77,12 @@ def test_an_older_revision_is_the_older_cache(hub: Hub, cache: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("method", "part", "number"), [("PUT", "/large/", 12), ("POST", "/commit/", 1), ("GET", "/tree/", 2)]
+    "moment", [("PUT", "/large/", 12), ("POST", "/commit/", 1), ("GET", "/tree/", 2)], ids=lambda one: one[1]
 )
 def test_a_push_that_is_killed_goes_on_to_the_same_cache(
-    hub: Hub, cache: Path, tmp_path: Path, method: str, part: str, number: int
+    hub: Hub, cache: Path, tmp_path: Path, moment: tuple[str, str, int]
 ) -> None:
+    method, part, number = moment
     killed: list[int] = []
 
     def kill(one: str, path: str) -> None:
@@ -136,6 +137,8 @@ def test_only_finished_caches_come_to_a_hub(hub: Hub, cache: Path, tmp_path: Pat
     push(cache, URL, quiet=True)
     before = hub.objects(REPO)
     for words in (
+        ["precompute", "none.tar", "--cache", URL, "--teacher", "resnet18", "--views", "1"],
+        ["extend", "--cache", URL, "--views", "8"],
         ["merge", str(cache), "--out", f"{URL}/merged"],
         ["prune", str(cache), "--out", f"{URL}/pruned", "--seeds", "0-1"],
     ):
@@ -147,22 +150,18 @@ def test_only_finished_caches_come_to_a_hub(hub: Hub, cache: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "words", [["push", "CACHE", URL], ["pull", URL, "NEW"], ["info", URL], ["verify", URL]]
 )
+@pytest.mark.parametrize("refused", [(WRONG, "Invalid credentials"), (READER, "")])
 def test_a_token_is_never_printed(
-    hub: Hub,
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    words: list[str],
+    hub: Hub, cache: Path, words: list[str], refused: tuple[str, str], request: pytest.FixtureRequest
 ) -> None:
-    places = {"CACHE": str(cache), "NEW": str(tmp_path / "new.zarr")}
-    words = [places.get(word, word) for word in words]
-    for token, reason in ((WRONG, "Invalid credentials"), (READER, "")):
-        monkeypatch.setenv("HF_TOKEN", token)
-        with caplog.at_level("DEBUG"):
-            result = invoke(["--debug", *words])
-        assert result.exit_code == 3
-        assert "cannot " in result.output
-        assert reason in result.output
-        assert token not in result.output + caplog.text
+    token, reason = refused
+    request.getfixturevalue("monkeypatch").setenv("HF_TOKEN", token)
+    places = {"CACHE": str(cache), "NEW": str(request.getfixturevalue("tmp_path") / "new.zarr")}
+    logged = request.getfixturevalue("caplog")
+    with logged.at_level("DEBUG"):
+        result = invoke(["--debug", *(places.get(word, word) for word in words)])
+    assert result.exit_code == 3
+    assert "cannot " in result.output
+    assert reason in result.output
+    assert token not in result.output + logged.text
     assert hub.repositories == {}
