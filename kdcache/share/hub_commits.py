@@ -31,7 +31,7 @@ class HubCommits:
     def __init__(self, hub: HubObjects, *, jobs: int) -> None:
         self._hub, self._jobs = hub, jobs
         self._client = client_of(hub.url)
-        self._api = self._client.HfApi(endpoint=endpoint(self._client), library_name="kdcache")
+        self._api = self._client.HfApi(endpoint=endpoint(self._client))
         self._life = _Life()
         self._where = {"repo_id": hub.address.repo, "repo_type": "dataset"}
 
@@ -91,7 +91,7 @@ class HubCommits:
             except (*client_errors(self._client), ValueError, RuntimeError) as error:
                 if is_over():
                     return None
-                if not is_passing(error) or time.monotonic() + pause > deadline:
+                if not is_passing(self._client, error) or time.monotonic() + pause > deadline:
                     raise self._failed(error) from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

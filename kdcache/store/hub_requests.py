@@ -64,8 +64,7 @@ def client_errors(client: Any) -> tuple[type[Exception], ...]:
 
 def reason(client: Any, error: BaseException) -> str:
     """Return an error of the client in one line, without what is secret in it."""
-    # What went wrong while large files were sent is the cause of what is raised.
-    error = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+    error = _origin(error)
     answer = getattr(error, "response", None)
     if answer is not None:
         return _refusal(client, answer)
@@ -73,15 +72,13 @@ def reason(client: Any, error: BaseException) -> str:
     return _without_token(client, text)
 
 
-def is_passing(error: BaseException) -> bool:
+def is_passing(client: Any, error: BaseException) -> bool:
     """Tell whether what the client raised may be gone the next time: it had no answer, or one that says so."""
-    answers = (getattr(one, "response", None) for one in (error, error.__cause__))
-    status = next((answer.status_code for answer in answers if answer is not None), None)
-    return (
-        status in _AGAIN
-        or status == _ANOTHER_COMMIT
-        or (status is None and not isinstance(error, ValueError))
-    )
+    error = _origin(error)
+    answer = getattr(error, "response", None)
+    if answer is None:
+        return isinstance(error, client_errors(client))
+    return answer.status_code in _AGAIN or answer.status_code == _ANOTHER_COMMIT
 
 
 def request(
@@ -112,7 +109,7 @@ def request(
             answer = client.utils.get_session().request(
                 method,
                 endpoint(client) + path,
-                headers=client.utils.build_hf_headers(library_name="kdcache") | dict(headers or {}),
+                headers=client.utils.build_hf_headers() | dict(headers or {}),
                 timeout=max(0.1, deadline - time.monotonic()),
                 **body,
             )
@@ -135,6 +132,11 @@ def request(
             raise failure
         time.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _origin(error: BaseException) -> BaseException:
+    # What went wrong while large files were sent is the cause of what is raised.
+    return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
 
 
 def _refusal(client: Any, answer: Any) -> str:

@@ -10,6 +10,9 @@ from kdcache.share.hub_commits import HubCommits
 from kdcache.store.hub_objects import HubObjects
 from tests.support.hub import READER, WRITER, Hub, StoredFile, hub_server
 
+# The client itself uses what its HTTP library has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
 URL = "hf://datasets/ann/logits"
 FILES = {"a/large": b"0123456789" * 20_000, "a/more": b"1", "zarr.json": b"{}"}
 

@@ -13,6 +13,9 @@ from kdcache.store.verify import verify
 from tests.support.hub import WRITER, Hub, StoredFile, hub_server
 from tests.support.stores import make_manifest, make_store
 
+# The client itself uses what its HTTP library has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
 REPO = "ann/logits"
 URL = f"hf://datasets/{REPO}"
 
