@@ -10,6 +10,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from kdcache.errors import ConfigError, StoreError
@@ -60,8 +61,18 @@ class HubCommits:
             for path, data in contents.items()
         ]
         options = {**self._where, "revision": self._hub.address.revision, "num_threads": self._jobs}
-        self._repeated(lambda: self._api.preupload_lfs_files(additions=files, free_memory=True, **options))
+        # Of equal files the client would send one stream on several threads; the second time they are there.
+        firsts = {file.upload_info.sha256: file.path_in_repo for file in reversed(files)}
+        for is_first in (True, False):
+            some = [f for f in files if (firsts[f.upload_info.sha256] == f.path_in_repo) == is_first]
+            if some:
+                self._repeated(partial(self._sent, some, options))
         return files
+
+    def _sent(self, files: Sequence[Any], options: Mapping[str, Any]) -> None:
+        for file in files:
+            file.path_or_fileobj.seek(0)  # an attempt that failed leaves it anywhere
+        self._api.preupload_lfs_files(additions=files, free_memory=True, **options)
 
     def commit(self, files: Sequence[Any], message: str) -> bool:
         """Commit files; False if there is another commit meanwhile, whoever made it.
@@ -85,10 +96,11 @@ class HubCommits:
     def _repeated(self, call: Callable[[], T], is_over: Callable[[], bool] = lambda: False) -> T | None:
         """Repeat a call while server or network fail; None once it is no use, because ``is_over``."""
         deadline, pause = time.monotonic() + self._hub.timeout, _FIRST_PAUSE
+        failures: tuple[type[Exception], ...] = (*client_errors(self._client), ValueError, RuntimeError)
         while True:
             try:
                 return self._watched(call)
-            except (*client_errors(self._client), ValueError, RuntimeError) as error:
+            except failures as error:
                 if is_over():
                     return None
                 if not is_passing(self._client, error) or time.monotonic() + pause > deadline:

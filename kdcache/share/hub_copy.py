@@ -40,7 +40,7 @@ class HubCopy:
     def __init__(self, source: Source, hub: HubObjects, jobs: int, options: HubOptions) -> None:
         self._source, self._hub, self._jobs, self._options = source, hub, jobs, options
         self._commits = HubCommits(hub, jobs=jobs)
-        self._done = self._total = 0
+        self._num_sent = self._done = self._total = 0
 
     def run(self, plan: CopyPlan, work: Work, *, label: str, quiet: bool) -> str:
         """Do what there is to do; whenever it ends, what is there is right, and the same call goes on.
@@ -85,8 +85,9 @@ class HubCopy:
 
         in_parallel(items, read, jobs=self._jobs)
         files = self._commits.upload(contents)
+        self._num_sent += len(items)
         progress.advance(
-            sum(item.size for item in items), f"{self._done:,} of {self._total:,} objects committed"
+            sum(item.size for item in items), f"{self._num_sent:,} of {self._total:,} objects sent"
         )
         return files
 

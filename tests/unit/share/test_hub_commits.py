@@ -41,6 +41,25 @@ def test_files_are_in_one_commit_and_sent_once(hub: Hub) -> None:
     assert hub.count("POST", "/commit/") == 1
 
 
+def test_equal_files_are_sent_once(hub: Hub) -> None:
+    _, commits = _begun()
+    same = {f"a/{number}": FILES["a/large"] for number in range(8)}
+    assert commits.commit(commits.upload(same), "add")
+    assert {path: hub.objects("ann/logits")[path] for path in same} == same
+    assert hub.count("PUT", "/large/") == 1
+
+
+def test_an_upload_that_broke_off_begins_anew(hub: Hub) -> None:
+    _, commits = _begun()
+    answers = iter([400])
+    hub.before = lambda method, _path: next(answers, None) if method == "PUT" else None
+    with pytest.raises(StoreError, match="it answered 400"):
+        commits.upload(FILES)
+    _, commits = _begun()
+    assert commits.commit(commits.upload(FILES), "add")
+    assert hub.objects("ann/logits")["a/large"] == FILES["a/large"]
+
+
 def test_a_folder_of_a_repository_takes_a_cache(hub: Hub) -> None:
     objects, commits = _begun(f"{URL}/k50")
     assert commits.commit(commits.upload(FILES), "add")
