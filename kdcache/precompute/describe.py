@@ -12,6 +12,7 @@ from kdcache.errors import ConfigError
 from kdcache.precompute.settle import Settled
 from kdcache.runtime.device import device_name
 from kdcache.store.addresses import public_url
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import ROOT_PATH, default_rows_per_block, default_seeds_per_group
 from kdcache.store.manifest import (
     About,
@@ -112,12 +113,15 @@ def _first(begun: Sequence[Mapping[str, Any]], name: str) -> int | None:
 
 
 def existing_manifest(url: str) -> Manifest | None:
-    """Return the manifest of the cache at ``url``; None if there is none yet.
+    """Return the manifest of the cache at ``url``, which is to be written; None if there is none yet.
 
     Raises:
+        ConfigError: it is on a hub, where none is made.
         StoreError: there is one, but it cannot be read.
     """
     objects = open_objects(url)
+    if isinstance(objects, HubObjects):
+        objects.settle()
     try:
         objects.size(ROOT_PATH)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import make_progress
 from kdcache.store.commits import CommitRecord, ObjectDigest, content_id, dump_index, dump_record
 from kdcache.store.create import create_or_resume
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SAMPLES, VIEWS, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
@@ -84,10 +85,13 @@ def open_target(url: str | Path, manifest: Manifest, sources: Sequence[Source]) 
     """Return where the new cache goes: a new place, or one where this very work was begun.
 
     Raises:
+        ConfigError: it is on a hub, where none is made.
         StoreError: another cache is there, or it is one of the sources.
     """
     objects = open_objects(url)
     demand_writable(objects)
+    if isinstance(objects, HubObjects):
+        objects.settle()
     if _place(objects.url) in {_place(source.url) for source in sources}:
         raise StoreError(f"--out {objects.url} is one of the caches to read; give it a new path")
     with contextlib.suppress(FileNotFoundError):

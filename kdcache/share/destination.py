@@ -1,6 +1,6 @@
 """What is at a destination already: nothing, a part of this copy, the whole of it, or something else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from kdcache.digest import sha256_hex
@@ -10,11 +10,12 @@ from kdcache.share.pool import in_parallel
 from kdcache.share.source import Source, read_source
 from kdcache.share.sums import parse_sums
 from kdcache.store.documents import INDEX_LIMIT, read_limited
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import CARD_PATHS, ROOT_PATH, SUMS_PATH
 from kdcache.store.manifest import differences
 from kdcache.store.objects import ObjectStore
 
-__all__ = ["refuse_wrong", "survey"]
+__all__ = ["read_back", "refuse_wrong", "survey"]
 
 _WELCOME = (*CARD_PATHS, ".gitattributes")
 """What a hub or a person may have put there before."""
@@ -34,7 +35,8 @@ def survey(objects: ObjectStore, plan: CopyPlan, *, jobs: int) -> tuple[CopyPlan
         StoreError: something that is no cache is there.
         CorruptChunkError: the cache there is damaged.
     """
-    sizes = {entry.path: entry.size for entry in objects.list("")}
+    is_none = isinstance(objects, HubObjects) and not objects.is_there()
+    sizes = {} if is_none else {entry.path: entry.size for entry in objects.list("")}
     if ROOT_PATH in sizes:
         there = read_source(objects, jobs=jobs)
         _demand_equal(there, plan)
@@ -44,12 +46,43 @@ def survey(objects: ObjectStore, plan: CopyPlan, *, jobs: int) -> tuple[CopyPlan
         work = compare(plan, sizes, {}, _equal(objects, plan.extras, sizes, jobs), is_whole=True)
     else:
         _refuse_strangers(objects, plan, sizes)
-        sums = _read_sums(objects, sizes)
-        unsure = [item for item in (*plan.records, *plan.extras) if item.path not in sums]
+        sums = _read_sums(objects, sizes) | _sums_told(objects, plan)
+        unsure = [*(item for item in plan.records if item.path not in sums), *plan.extras]
         equal = _equal(objects, unsure, sizes, jobs)
         work = compare(plan, sizes, sums, equal, is_whole=False)
     refuse_wrong(objects, work.wrong)
     return plan, work
+
+
+def read_back(
+    objects: ObjectStore,
+    plan: CopyPlan,
+    work: Work,
+    *,
+    jobs: int,
+    done: Callable[[Item], None] | None = None,
+) -> None:
+    """Read the objects of which nothing but their bytes tells whether they are right.
+
+    Args:
+        objects: the destination.
+        plan: the copy.
+        work: what ``survey`` found.
+        jobs: requests at once.
+        done: is told of each object.
+
+    Raises:
+        ManifestMismatchError: some are not right; the first is named.
+    """
+    wrong: list[str] = []
+
+    def look(item: Item) -> None:
+        if sha256_hex(objects.get(item.path)) != item.sha256:
+            wrong.append(item.path)
+
+    items = [item for item in plan if item.path in work.unsure]
+    in_parallel(items, look, jobs=jobs, size_of=lambda item: item.size, done=done)
+    refuse_wrong(objects, tuple(sorted(wrong)))
 
 
 def refuse_wrong(objects: ObjectStore, paths: tuple[str, ...]) -> None:
@@ -97,6 +130,18 @@ def _read_sums(objects: ObjectStore, sizes: Mapping[str, int]) -> dict[str, str]
         return {}
     data = read_limited(objects, SUMS_PATH, limit=INDEX_LIMIT)
     return parse_sums(data) | {SUMS_PATH: sha256_hex(data)}
+
+
+def _sums_told(objects: ObjectStore, plan: CopyPlan) -> dict[str, str]:
+    """Return what a hub says of objects without their being read: a sum, or that it is another one."""
+    if not isinstance(objects, HubObjects):
+        return {}
+    there = objects.files()
+    sums = {item.path: there[item.path].sha256 for item in plan if item.path in there}
+    for item in plan:
+        if item.path in there and item.content is not None:
+            sums[item.path] = item.sha256 if there[item.path].holds(item.content) else ""
+    return {path: sha256 for path, sha256 in sums.items() if sha256 is not None}
 
 
 def _equal(

@@ -4,21 +4,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from kdcache.digest import sha256_hex
 from kdcache.errors import ConfigError
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import Progress, make_progress
-from kdcache.share.destination import refuse_wrong, survey
+from kdcache.share.content import content_of
+from kdcache.share.destination import read_back, refuse_wrong, survey
+from kdcache.share.hub_copy import HubCopy
 from kdcache.share.plan import CopyPlan, Item, Work
 from kdcache.share.pool import in_parallel
 from kdcache.share.report import TransferReport
-from kdcache.share.source import Source, damaged
+from kdcache.share.source import Source
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.objects import LocalObjects, ObjectStore
 
 __all__ = ["refuse_same_place", "transfer"]
-
-_ATTEMPTS = 2
-"""Once more where a checksum fails: it may have been the network."""
 
 
 def refuse_same_place(source: ObjectStore, destination: ObjectStore) -> None:
@@ -42,6 +41,7 @@ def transfer(
     quiet: bool,
     notes: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    private: bool = False,
 ) -> TransferReport:
     """Bring a destination to what ``plan`` says; what is there with equal checksum stays.
 
@@ -55,6 +55,7 @@ def transfer(
         quiet: no progress.
         notes: for the report.
         warnings: likewise.
+        private: a repository that has to be made on a hub is a private one.
 
     Raises:
         ManifestMismatchError: the destination holds another cache, or part of one.
@@ -65,7 +66,11 @@ def transfer(
     start = time.monotonic()
     plan, work = survey(destination, plan, jobs=jobs)
     if not dry_run:
-        _Copy(source, destination, jobs).run(plan, work, label=label, quiet=quiet)
+        if isinstance(destination, HubObjects):
+            copy = HubCopy(source, destination, jobs, private=private)
+            notes = (*notes, copy.run(plan, work, label=label, quiet=quiet))
+        else:
+            _Copy(source, destination, jobs).run(plan, work, label=label, quiet=quiet)
     missing = [item for item in plan if item.path in work.missing]
     present = [item for item in plan if item.path not in work.missing]
     parent = plan.manifest.about.parent
@@ -102,52 +107,29 @@ class _Copy:
         with Interrupts() as interrupts, progress, interrupts.anywhere(self._standing):
             # Whoever was killed here before may not have made durable what is built on now.
             self._destination.settle()
-            self._read_back([item for item in plan if item.path in work.unsure], progress)
+            read_back(
+                self._destination, plan, work, jobs=self._jobs, done=lambda item: self._tell(item, progress)
+            )
             for stage in plan.stages():
                 self._in_parallel([item for item in stage if item.path in work.missing], self._put, progress)
 
-    def _read_back(self, items: Sequence[Item], progress: Progress) -> None:
-        wrong: list[str] = []
-
-        def look(item: Item) -> None:
-            if sha256_hex(self._destination.get(item.path)) != item.sha256:
-                wrong.append(item.path)
-
-        self._in_parallel(items, look, progress)
-        refuse_wrong(self._destination, tuple(sorted(wrong)))
-
     def _put(self, item: Item) -> None:
-        data = self._fetch(item) if item.content is None else item.content
+        data = content_of(self._source, item)
         if item.may_change:
             self._destination.replace(item.path, data)
         elif not self._destination.put_new(item.path, data) and self._destination.get(item.path) != data:
             # Somebody else came first, a moment ago.
             refuse_wrong(self._destination, (item.path,))
 
-    def _fetch(self, item: Item) -> bytes:
-        objects = self._source.objects
-        for _ in range(_ATTEMPTS):
-            try:
-                data = (
-                    objects.get(item.path)
-                    if item.path in self._source.sizes
-                    # Never more than one byte too much, which is enough to tell.
-                    else objects.get_range(item.path, 0, item.size + 1)
-                )
-            except FileNotFoundError as error:
-                raise damaged(objects, item.path, "it is committed, but missing") from error
-            if len(data) == item.size and sha256_hex(data) == item.sha256:
-                return data
-        if len(data) != item.size:
-            raise damaged(objects, item.path, "it has not the size that its commit record says")
-        raise damaged(objects, item.path, "its sha256 is not the one in its commit record")
-
     def _in_parallel(self, items: Sequence[Item], task: Callable[[Item], None], progress: Progress) -> None:
         def done(item: Item) -> None:
-            self._done += 1
-            progress.advance(item.size, f"{self._done:,} of {self._total:,} objects")
+            self._tell(item, progress)
 
         in_parallel(items, task, jobs=self._jobs, size_of=lambda item: item.size, done=done)
+
+    def _tell(self, item: Item, progress: Progress) -> None:
+        self._done += 1
+        progress.advance(item.size, f"{self._done:,} of {self._total:,} objects")
 
     def _standing(self) -> str:
         return f"{self._done:,} of {self._total:,} objects are done and stay; run the same command again to go on"

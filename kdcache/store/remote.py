@@ -19,10 +19,10 @@ from kdcache.runtime.object_schemes import BUCKETS, Scheme, scheme_of
 from kdcache.store.addresses import public_text
 from kdcache.store.stored import StoredObject
 
-__all__ = ["SCHEMES", "RemoteObjects"]
+__all__ = ["SCHEMES", "TIMEOUT_VARIABLE", "RemoteObjects", "remote_timeout"]
 
 SCHEMES = tuple(BUCKETS)
-_TIMEOUT_VARIABLE = "KDCACHE_REMOTE_TIMEOUT"
+TIMEOUT_VARIABLE = "KDCACHE_REMOTE_TIMEOUT"
 _DEFAULT_TIMEOUT = 60.0
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class RemoteObjects:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.timeout = _timeout()
+        self.timeout = remote_timeout()
         self._requests: tuple[int, Requests] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class RemoteObjects:
             raise StoreError(
                 f"cannot {verb} {self.url}/{path}: {public_text(str(error))}; what is committed already is safe: check "
                 f"{self._scheme.look}, and run the same command again "
-                f"(requests are repeated for {self.timeout:g} s; {_TIMEOUT_VARIABLE} changes that)"
+                f"(requests are repeated for {self.timeout:g} s; {TIMEOUT_VARIABLE} changes that)"
             ) from error
 
     @property
@@ -181,12 +181,17 @@ def _interruptible(request: Callable[[], T]) -> T:
     return results[0]
 
 
-def _timeout() -> float:
-    text = os.environ.get(_TIMEOUT_VARIABLE, "")
+def remote_timeout() -> float:
+    """Return after how many seconds a request that keeps failing is given up.
+
+    Raises:
+        ConfigError: the setting is no number above 0.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE, "")
     try:
         seconds = float(text) if text else _DEFAULT_TIMEOUT
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e6:
-        raise ConfigError(f"{_TIMEOUT_VARIABLE} is {text!r}, expected a number of seconds above 0")
+        raise ConfigError(f"{TIMEOUT_VARIABLE} is {text!r}, expected a number of seconds above 0")
     return seconds

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from kdcache.store.hub_objects import HubObjects
 from kdcache.store.object_store import ObjectStore
 from kdcache.store.remote import SCHEMES, RemoteObjects
 from kdcache.store.web import WEB_SCHEMES, WebObjects
@@ -14,6 +15,7 @@ OPENERS: Final[Mapping[str, Callable[[str], ObjectStore]]] = MappingProxyType(
     {
         **dict.fromkeys(SCHEMES, RemoteObjects),
         **dict.fromkeys(WEB_SCHEMES, WebObjects),
+        "hf": HubObjects,
     }
 )
 """By the scheme of the address."""
@@ -23,5 +25,6 @@ FORMS: Final = (
     "gs://bucket/folder",
     "az://container/folder",
     "http(s)://host/folder (to read only)",
+    "hf://datasets/owner/name[@rev]",
 )
 """How such addresses are written, for people."""
