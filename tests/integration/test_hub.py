@@ -1,6 +1,7 @@
 """Caches on a hub: the real client against a server that answers as a hub does."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,10 +141,11 @@ def test_a_network_that_fails_loses_nothing(
 def test_only_finished_caches_come_to_a_hub(hub: Hub, cache: Path, tmp_path: Path) -> None:
     push(cache, URL, quiet=True)
     before = hub.objects(REPO)
+    again = shutil.copytree(cache, tmp_path / "again.zarr")
     for words in (
         ["precompute", "none.tar", "--cache", URL, "--teacher", "resnet18", "--views", "1"],
         ["extend", "--cache", URL, "--views", "8"],
-        ["merge", str(cache), "--out", f"{URL}/merged"],
+        ["merge", str(cache), str(again), "--out", f"{URL}/merged"],
         ["prune", str(cache), "--out", f"{URL}/pruned", "--seeds", "0-1"],
     ):
         result = invoke(words)
