@@ -20,6 +20,7 @@ from kdcache.data.joined import joined_views
 from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.errors import BadImageError, ConfigError, MissingViewError
+from kdcache.runtime.loader_processes import demand_room_for_sockets
 from kdcache.store.reader import Cache, open_cache
 from kdcache.views import decode_for, render_views
 
@@ -47,6 +48,7 @@ class EvalLoader:
         pin_memory: bool,
     ) -> None:
         self.num_samples, self.policy, self.cache = num_samples, policy, cache
+        demand_room_for_sockets(num_workers)
         self._loader: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,

@@ -20,6 +20,7 @@ from kdcache.data.epoch_plan import (
 from kdcache.data.joined import joined_views
 from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.errors import ConfigError
+from kdcache.runtime.loader_processes import demand_room_for_sockets
 from kdcache.store.reader import Cache, open_cache
 
 __all__ = ["DistillLoader", "distill_loader"]
@@ -140,6 +141,7 @@ class DistillLoader:
         self._world, self._rank = world, rank
         self._batches = _Batches(views, seeds, settings, world=world, rank=rank, num_workers=num_workers)
         self._turns = _Turns()
+        demand_room_for_sockets(num_workers)
         self._loader: DataLoader[Any] = DataLoader(
             self._batches,
             batch_size=None,

@@ -23,6 +23,7 @@ from kdcache.digest import sample_digest
 from kdcache.errors import BadImageError, ImageTooLargeError, InterruptedRunError, KdcacheError
 from kdcache.precompute.plan import Item
 from kdcache.runtime.interrupt import Interrupts
+from kdcache.runtime.loader_processes import demand_room_for_sockets
 from kdcache.store.tables import STATUS_OK, STATUS_TOO_LARGE, STATUS_UNDECODABLE, SampleTable
 from kdcache.views.decode import decode_for
 from kdcache.views.digest import thumbnail, view_digest
@@ -186,7 +187,9 @@ def rendered_items(
 
     Raises:
         KdcacheError: what a reader met: a damaged shard, a label out of range.
+        ConfigError: readers cannot work with this temporary folder.
     """
+    demand_room_for_sockets(processes)
     loader = DataLoader(
         reader,
         batch_size=None,

@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,17 +32,23 @@ sys.exit(process.returncode)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def temporary() -> Iterator[Path]:
+    """Give an empty folder with a short name: sockets are made below it."""
+    with tempfile.TemporaryDirectory(prefix="kd-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, temporary: Path) -> dict[str, str]:
     """Return one with the command, the server and an empty folder for temporary files; AWS's own is left out."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "kdcache").write_text(KDCACHE, encoding="utf-8")
     (tmp_path / "bin" / "kdcache").chmod(0o755)
-    (tmp_path / "tmp").mkdir()
     path = (str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
         "PATH": os.pathsep.join(path),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")]),
-        "TMPDIR": str(tmp_path / "tmp"),
+        "TMPDIR": str(temporary),
         "KDCACHE_HOME": str(tmp_path / "home"),
         "KDCACHE_TEST_PROCESSES": _server(),
     }
@@ -71,13 +79,13 @@ def _left(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_cache_is_made_shared_and_learnt_from_in_an_object_store(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], temporary: Path
 ) -> None:
     code, output = _run("--without-docker", environment=environment)
     assert code == 0, output
     assert re.findall(r"^ok (\w+): ", output, flags=re.MULTILINE) == STEPS
     assert output.endswith("smoke: all steps are right\n")
-    assert _left(tmp_path / "tmp") == []
+    assert _left(temporary) == []
 
 
 def test_the_script_ends_with_the_first_step_that_fails(environment: dict[str, str], tmp_path: Path) -> None:
@@ -94,7 +102,7 @@ def test_the_script_ends_with_the_first_step_that_fails(environment: dict[str, s
     assert "== train" not in output
 
 
-def test_a_signal_leaves_neither_server_nor_files(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_signal_leaves_neither_server_nor_files(environment: dict[str, str], temporary: Path) -> None:
     process = subprocess.Popen(
         [SCRIPT, "--without-docker"],
         env=environment,
@@ -104,13 +112,13 @@ def test_a_signal_leaves_neither_server_nor_files(environment: dict[str, str], t
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "== bucket\n"
-    assert len(_left(tmp_path / "tmp")) >= 2
+    assert len(_left(temporary)) >= 2
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, output
     assert time.monotonic() - started < 30
-    assert _left(tmp_path / "tmp") == []
+    assert _left(temporary) == []
 
 
 def test_a_step_that_there_is_not_is_refused(environment: dict[str, str]) -> None:

@@ -79,7 +79,7 @@ SETTINGS: dict[str, tuple[list[str], int, str]] = {
     ),
     "kwargs": (["--teacher-kwargs", "classes"], 2, "not key=value"),
     "pair": (["--teacher", "tests.support.teachers:two_outputs"], 3, "returns a tuple for one image"),
-    "cache elsewhere": (["--cache", "gs://bucket/c.zarr"], 2, "gs://"),
+    "cache elsewhere": (["--cache", "ftp://host/c.zarr"], 2, "ftp://"),
 }
 
 

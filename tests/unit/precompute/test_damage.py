@@ -1,5 +1,6 @@
 """All that is broken is found, and what nobody can know any more is refused."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,9 +70,9 @@ def test_lost_documents_are_known_from_others(
     assert found.content_id == open_cache(cache).content_id()
 
 
-def test_the_copy_of_all_metadata_in_the_root_is_looked_at(cache: Path) -> None:
+def test_a_root_in_other_bytes_is_to_be_written_anew(cache: Path) -> None:
     text = (cache / "zarr.json").read_text(encoding="utf-8")
-    (cache / "zarr.json").write_text(text.replace('"inline"', '"online"'), encoding="utf-8")
+    (cache / "zarr.json").write_text(json.dumps(json.loads(text)), encoding="utf-8")
     assert _found(cache).documents == {"zarr.json": text.encode()}
 
 
@@ -112,5 +113,5 @@ def test_a_record_must_fit_the_manifest(cache: Path) -> None:
     (cache / "commits/cnn/7-0.json").unlink()
     stray = record.objects[0].model_copy(update={"path": "../x"})
     (cache / "commits/cnn/0-0.json").write_bytes(dump_record(record.model_copy(update={"objects": (stray,)})))
-    with pytest.raises(CorruptChunkError, match="it names other objects than teachers/cnn/targets/c/0/0/0"):
+    with pytest.raises(CorruptChunkError, match=r"'../x' cannot name an object"):
         _found(cache)
