@@ -40,7 +40,7 @@ def measure(
     data: Path,
     out: Path,
     teacher_folder: Path,
-    side_by_side: int = 1,
+    side_by_side: int = 2,
     say: Callable[[str], None],
 ) -> QualityReport:
     """Train the teacher that is missing, run both stages, and return what came out."""
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--test-images", type=int, default=Scale.test_images)
     parser.add_argument("--teacher-epochs", type=int, default=Scale.teacher_epochs)
     parser.add_argument("--workers", type=int, default=Scale.workers, help="loader processes of a run")
-    parser.add_argument("--side-by-side", type=int, default=1, help="runs at a time; 0: in this process")
+    parser.add_argument("--side-by-side", type=int, default=2, help="runs at a time; 0: in this process")
     parser.add_argument("--json", action="store_true")
     return parser
 

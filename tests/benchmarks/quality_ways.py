@@ -19,7 +19,7 @@ __all__ = ["ENSEMBLE", "WAYS", "Benchmark", "Scale"]
 
 SHARD = 1000
 ENSEMBLE = "ensemble"
-STUDENT = DEMO_STUDENT | {"depth": 3}
+STUDENT = DEMO_STUDENT | {"depth": 2}
 VIT = {"student": "vit_tiny_patch16_224"}
 DISTILLED_VIT = {"student": "deit_tiny_distilled_patch16_224"}
 WAYS: dict[str, dict[str, Any]] = {
