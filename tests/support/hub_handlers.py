@@ -128,18 +128,29 @@ class ApiHandler(BaseHTTPRequestHandler):
         self._demand_writer()
         asked = json.loads(self.body)
         assert "basic" in asked["transfers"], repo
-        href = f"{self._self()}/large"
-        self._json(
-            {
-                "transfer": "basic",
-                "objects": [
-                    one
-                    if one["oid"] in self.hub.large
-                    else one | {"actions": {"upload": {"href": f"{href}/{one['oid']}", "header": {}}}}
-                    for one in asked["objects"]
-                ],
-            }
-        )
+        wanted = [
+            one if one["oid"] in self.hub.large else one | {"actions": {"upload": self._upload(**one)}}
+            for one in asked["objects"]
+        ]
+        self._json({"transfer": "basic", "objects": wanted})
+
+    def _upload(self, oid: str, size: int) -> dict[str, Any]:
+        href, part = f"{self._self()}/large/{oid}", self.hub.part_bytes
+        if size <= part:
+            return {"href": href, "header": {}}
+        parts = {str(number + 1): f"{href}/{number + 1}" for number in range(-(-size // part))}
+        return {"href": f"{href}/join", "header": {"chunk_size": str(part)} | parts}
+
+    def put_part(self, oid: str, number: str) -> None:
+        """Take a part of a large file."""
+        self.hub.parts[oid, int(number)] = self.body
+        self._answer(200, b"", {"ETag": f'"{number}"'})
+
+    def join(self, oid: str) -> None:
+        """Make a large file of its parts."""
+        numbers = [part["partNumber"] for part in json.loads(self.body)["parts"]]
+        self.body = b"".join(self.hub.parts.pop((oid, number)) for number in numbers)
+        self.put_large(oid)
 
     def put_large(self, oid: str) -> None:
         """Take a large file."""
@@ -258,5 +269,7 @@ _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("POST", rf"{_REPO}/commit/{_REV}", ApiHandler.commit),
     ("POST", r"/datasets/([^/]+/[^/]+)\.git/info/lfs/objects/batch", ApiHandler.batch),
     ("PUT", "/large/([0-9a-f]{64})", ApiHandler.put_large),
+    ("PUT", "/large/([0-9a-f]{64})/([0-9]+)", ApiHandler.put_part),
+    ("POST", "/large/([0-9a-f]{64})/join", ApiHandler.join),
     ("GET HEAD", rf"/datasets/([^/]+/[^/]+)/resolve/{_REV}/(.+)", ApiHandler.resolve),
 ]

@@ -60,6 +60,7 @@ class Hub:
         before: called with (method, path) before a request is answered; what it returns, if anything, is the status
             of the answer instead.
         texts_are_large: every file is stored as a large one.
+        part_bytes: larger files are sent in parts.
         ignored: a path that the repository's .gitignore leaves out.
     """
 
@@ -71,6 +72,8 @@ class Hub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[str, str], int | None] = lambda _method, _path: None
     texts_are_large: bool = False
+    part_bytes: int = 1 << 30
+    parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
     ignored: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -49,6 +49,14 @@ def test_equal_files_are_sent_once(hub: Hub) -> None:
     assert hub.count("PUT", "/large/") == 1
 
 
+def test_a_file_may_be_sent_in_parts(hub: Hub) -> None:
+    hub.part_bytes = 60_000
+    _, commits = _begun()
+    assert commits.commit(commits.upload(FILES), "add")
+    assert hub.objects("ann/logits")["a/large"] == FILES["a/large"]
+    assert hub.count("PUT", "/large/") == 4 + 1
+
+
 def test_an_upload_that_broke_off_begins_anew(hub: Hub) -> None:
     _, commits = _begun()
     answers = iter([400])
