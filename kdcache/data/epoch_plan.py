@@ -137,9 +137,12 @@ class EpochPlan:
         return self.num_batches // world
 
     def blocks_open(self, readers: int) -> int:
-        """Return how many blocks one of ``readers`` processes should keep at hand to read each only once."""
+        """Return how many blocks one of ``readers`` processes should keep at hand to read each only once.
+
+        Those are the blocks of the last window of each lane, of this one and of the next, which is read ahead.
+        """
         served = self.num_lanes // readers if self.num_lanes % readers == 0 else self.num_lanes
-        return 2 * served * max((len(window) for window in self._windows), default=1)
+        return 3 * served * max((len(window) for window in self._windows), default=1)
 
     def batch(self, number: int) -> MicroBatch:
         """Return micro-batch ``number`` in [0, num_batches)."""

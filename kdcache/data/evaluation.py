@@ -82,8 +82,10 @@ class _CachedBatches(Dataset[Outcome]):
         self._views, self._places_N2, self._size, self._readers = views, places_N2, batch_size, readers
 
     def __getitem__(self, number: int) -> Outcome:
-        for later in (number, number + self._readers):
-            self._views.read_ahead((int(block), 0) for block in np.unique(self._part(later)[:, 0]))
+        blocks = [np.unique(self._part(turn)[:, 0]).tolist() for turn in (number, number + self._readers)]
+        self._views.keep_blocks(2 * sum(map(len, blocks)))  # those of the turn before are still at hand
+        for later in blocks:
+            self._views.read_ahead((block, 0) for block in later)
         part = self._part(number)
         seeds = np.zeros(len(part), dtype=np.int64)
         return outcome(lambda: self._views.batch(MicroBatch(part[:, 0].copy(), part[:, 1].copy(), seeds)))

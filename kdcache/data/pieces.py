@@ -5,6 +5,7 @@ was used longest ago gives way when the space is used up.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -34,6 +35,7 @@ _LATER_THREADS = 2
 _PREFIX = "kdcache-shards-"
 _OWNER = ".owner"
 _BEING_MADE_SECONDS = 60.0
+_WAIT_SECONDS = 0.01
 
 
 class Source(Protocol):
@@ -128,7 +130,7 @@ class Pieces:
             return
         try:
             with contextlib.suppress(OSError):
-                fcntl.lockf(descriptor, fcntl.LOCK_EX)  # of this process alone: a fork does not hold it
+                _lock_for_this_process(descriptor)
             yield
         finally:
             lock.unlink(missing_ok=True)
@@ -186,6 +188,20 @@ def pieces_of_this_run() -> Pieces:
     with _lock:
         found = next(iter(_all.values()), None)
         return _made() if found is None else found
+
+
+def _lock_for_this_process(descriptor: int) -> None:
+    """Lock a file until it is closed; a fork of this process does not hold the lock."""
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            # The kernel takes two threads of a process for one, so it sees dead locks where there are none.
+            if error.errno != errno.EDEADLK:
+                raise
+            time.sleep(_WAIT_SECONDS)
+        else:
+            return
 
 
 def _shared(folder: Path | None, limit: int) -> Pieces:

@@ -13,7 +13,8 @@ __all__ = ["ReadAhead"]
 
 _THREADS = 8
 
-_Asked = tuple[ReadOnce[Any], tuple[Hashable, ...]] | None
+_Asked = tuple["weakref.ref[ReadOnce[Any]]", tuple[Hashable, ...]] | None
+"""What waits to be read must not keep a loader alive."""
 
 
 class ReadAhead:
@@ -46,14 +47,15 @@ class ReadAhead:
             )
             self._threads.append(thread)
             thread.start()
-        self._asked.put((reads, key))
+        self._asked.put((weakref.ref(reads), key))
 
 
 def _run(asked: "queue.SimpleQueue[_Asked]") -> None:
     while (next_one := asked.get()) is not None:
-        reads, key = next_one
-        reads.ahead(*key)
-        del next_one, reads  # what waits here must not keep a loader alive
+        reads, key = next_one[0](), next_one[1]
+        if reads is not None:
+            reads.ahead(*key)
+        del next_one, reads, key
 
 
 def _end(asked: "queue.SimpleQueue[_Asked]", threads: int) -> None:

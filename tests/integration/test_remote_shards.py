@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import multiprocessing
 import shutil
 import weakref
 from collections import Counter
@@ -80,14 +79,6 @@ def space(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     monkeypatch.setenv("KDCACHE_SHARD_SPACE", request.param)
     gigabytes: str = request.param
     return gigabytes
-
-
-@pytest.fixture
-def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = multiprocessing.get_start_method()
-    multiprocessing.set_start_method(request.param, force=True)
-    yield request.param
-    multiprocessing.set_start_method(before, force=True)
 
 
 def _upload(server: S3Server, shards: list[str]) -> None:

@@ -4,7 +4,6 @@ import functools
 import gc
 import itertools
 import json
-import multiprocessing
 import re
 import threading
 import time
@@ -78,14 +77,6 @@ def proxy(server: S3Server, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with flaky_proxy(server.endpoint) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
         yield running
-
-
-@pytest.fixture
-def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = multiprocessing.get_start_method()
-    multiprocessing.set_start_method(request.param, force=True)
-    yield request.param
-    multiprocessing.set_start_method(before, force=True)
 
 
 def _upload(server: S3Server, cache: Path) -> None:
@@ -165,8 +156,11 @@ def _object(path: str) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[-1])
 
 
-def test_an_evaluation_asks_once_for_everything(made: Made, url: str, proxy: FlakyProxy) -> None:
-    batches = list(eval_loader(made[0], cache=url, batch_size=16, check_views=1))
+@pytest.mark.parametrize("batch_size", [16, 48])
+def test_an_evaluation_asks_once_for_everything(
+    made: Made, url: str, proxy: FlakyProxy, batch_size: int
+) -> None:
+    batches = list(eval_loader(made[0], cache=url, batch_size=batch_size, check_views=1))
     assert sum(len(batch) for batch in batches) == 48
     asked = _kinds(proxy)
     assert {kind: sum(each.values()) for kind, each in asked.items()} == {
@@ -235,10 +229,13 @@ def test_what_is_kept_of_a_bucket_is_gone_with_the_cache(
     made: Made, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = set(threading.enumerate())
     loader: Any = distill_loader(made[0], cache=url, batch_size=8)
     next(loader.epoch(0))
     assert len(list(tmp_path.glob("kdcache-*/*"))) > 4
-    threads = [thread for thread in threading.enumerate() if thread.name == "kdcache-read-ahead"]
+    threads = [
+        each for each in threading.enumerate() if each.name == "kdcache-read-ahead" and each not in before
+    ]
     assert threads
     del loader
     gc.collect()

@@ -100,4 +100,4 @@ def test_blocks_at_hand_follow_the_lanes_that_a_worker_serves(
     alone = distill_loader(shards, **settings)  # type: ignore[arg-type]
     many = distill_loader(shards, world=3, num_workers=0, **settings)  # type: ignore[arg-type]
     assert alone.plan(0).num_lanes == 3
-    assert (alone.plan(0).blocks_open(1), many.plan(0).blocks_open(3)) == (6, 2)
+    assert (alone.plan(0).blocks_open(1), many.plan(0).blocks_open(3)) == (9, 3)

@@ -122,6 +122,21 @@ def test_processes_read_a_piece_once_between_them(tmp_path: Path, folder: Path) 
     assert source.readings == [1]
 
 
+def test_processes_whose_threads_wait_for_each_other_read_a_piece_once(tmp_path: Path, folder: Path) -> None:
+    source, pieces = Counting(tmp_path / "readings", seconds=0.5), Pieces(folder, 1 << 20)
+    children = []
+    for first, second in ((1, 2), (2, 1)):
+        child = os.fork()
+        if child == 0:
+            pieces.ahead(source, first)
+            time.sleep(0.2)
+            found = [pieces.part(source, number, 0, 1) for number in (second, first)]
+            os._exit(0 if found == [bytes([second]), bytes([first])] else 1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert sorted(source.readings) == [1, 2]
+
+
 def test_a_copy_uses_the_same_folder(temporary: Path, source: Counting) -> None:
     pieces = pieces_of_this_run()
     assert pieces is pieces_of_this_run()

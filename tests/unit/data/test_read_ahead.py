@@ -51,6 +51,21 @@ def test_an_error_is_for_whoever_wants_the_result_and_ends_no_thread() -> None:
     _wait_for(lambda: len(reads) == 4)
 
 
+def test_what_nobody_wants_any_more_is_not_read() -> None:
+    go_on = threading.Event()
+    asked: list[int] = []
+    busy, ahead = ReadOnce(lambda _: go_on.wait(30), size=1), ReadAhead(threads=1)
+    dropped = ReadOnce(asked.append, size=1)
+    ahead.ask(busy, 0)
+    ahead.ask(dropped, 1)
+    del dropped
+    gc.collect()
+    go_on.set()
+    ahead.ask(busy, 2)
+    _wait_for(lambda: (2,) in busy._kept)
+    assert not asked
+
+
 def test_the_threads_end_with_it() -> None:
     ahead = ReadAhead()
     ahead.ask(ReadOnce(len, size=1), "abc")
