@@ -54,8 +54,7 @@ wheel: $(STAMP)  ## build dist/*.whl
 	@ls dist/*.whl
 
 bench: $(STAMP)  ## measure what docs/benchmarks.md reports
-	@$(BIN)/python -m tests.benchmarks.views
-	@$(BIN)/python -m tests.benchmarks.precompute
+	@$(BIN)/python -m tests.benchmarks
 
 soak: $(STAMP)  ## long fault runs: kills, damage, restarts
 	@$(BIN)/python -m pytest -q -m soak --timeout 7200

@@ -1,7 +1,7 @@
 """Does stage one keep teacher and readers busy? Its views/s against the bound of its two parts.
 
-Run ``python -m tests.benchmarks.precompute [--device cuda] [--model NAME] [--seconds N] [--repeats N]``. The parts,
-each with the whole machine to itself, take turns with the whole, in one process:
+Run ``python -m tests.benchmarks.precompute [--short] [--json] [--device cuda] [--model NAME] [--seconds N]
+[--repeats N]``. The parts, each with the whole machine to itself, take turns with the whole, in one process:
 
 - teacher: the network over views that lie in memory (on an accelerator: on the device), forward pass only;
 - render: reading, decoding and rendering alone;
@@ -10,10 +10,7 @@ each with the whole machine to itself, take turns with the whole, in one process
 Where both share the cores of a CPU the bound is 1 / (1 / teacher + 1 / render); with an accelerator, the smaller one.
 """
 
-import argparse
 import itertools
-import json
-import resource
 import statistics
 import tempfile
 import time
@@ -35,9 +32,10 @@ from kdcache.precompute.reader import ItemReader, RenderedItem, rendered_items
 from kdcache.precompute.worker import Worker, computing_threads
 from kdcache.runtime.interrupt import Interrupts
 from kdcache.store.layout import THUMBNAIL_ROWS
+from tests.benchmarks.rows import Row, median_of, run_alone
 from tests.benchmarks.views import photographs
 
-__all__ = ["main", "measure"]
+__all__ = ["rows"]
 
 GOAL = 0.95
 
@@ -180,8 +178,16 @@ def _side_by_side(forward: Callable[[int], int], seconds: float, threads: int) -
     return views / (time.monotonic() - started)
 
 
-def measure(model: str, device: str, seconds: float, repeats: int) -> dict[str, Any]:
-    """Return the ratio of the run to its bound, and what it is made of."""
+def rows(
+    *,
+    short: bool = False,
+    device: str = "cpu",
+    model: str = "resnet18",
+    seconds: float = 0.0,
+    repeats: int = 3,
+) -> list[Row]:
+    """Return the ratio of the run to its bound."""
+    seconds = seconds or (8.0 if short else 24.0)
     more = {"precision": "bfloat16"} if device != "cpu" else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -191,22 +197,32 @@ def measure(model: str, device: str, seconds: float, repeats: int) -> dict[str, 
         _, kept = _render(prepared, tasks, 1.0)
         _teach(prepared, kept, 1.0)
         turns = [_turn(prepared, tasks, seconds) for _ in range(repeats)]
-    on_cpu = device == "cpu"
-    for turn in turns:
-        shared = 1 / (1 / turn["teacher"] + 1 / turn["render"])
-        turn["bound"] = shared if on_cpu else min(turn["teacher"], turn["render"])
-        turn["ratio"] = turn["run"] / turn["bound"]
-    ratios = [turn["ratio"] for turn in turns]
-    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return {
-        "model": model,
-        "device": device,
-        "ratio": median,
-        "lower_quartile": low,
-        "upper_quartile": high,
-        "goal": GOAL,
-        "turns": turns,
-    }
+    of = "1 / (1 / teacher + 1 / render)" if device == "cpu" else "min(teacher, render)"
+    ratios = [turn["run"] / _bound(turn, device) for turn in turns]
+    row = median_of(f"stage one with {model} on {device} against {of}", ratios, goal=GOAL, note=_note(turns))
+    return [row, _memory(turns)]
+
+
+def _bound(turn: dict[str, Any], device: str) -> float:
+    teacher, render = float(turn["teacher"]), float(turn["render"])
+    return 1 / (1 / teacher + 1 / render) if device == "cpu" else min(teacher, render)
+
+
+def _note(turns: list[dict[str, Any]]) -> str:
+    render, teacher, run = (
+        statistics.median(turn[part] for turn in turns) for part in ("render", "teacher", "run")
+    )
+    waits = ", ".join(
+        f"{part} {statistics.median(turn['waits'][part] for turn in turns):.0%}" for part in turns[0]["waits"]
+    )
+    return f"render {render:.1f}, teacher {teacher:.1f}, run {run:.1f} views/s; waited for {waits}"
+
+
+def _memory(turns: list[dict[str, Any]]) -> Row:
+    """Return what the run holds after its last turn, beside the first."""
+    after = [turn["megabytes"] for turn in turns]
+    note = f"after {len(after)} turns: {', '.join(f'{each:,.0f}' for each in after)} MB"
+    return median_of("memory of stage one", after, unit="MB", note=note)
 
 
 def _turn(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> dict[str, Any]:
@@ -221,7 +237,6 @@ def _turn(prepared: Prepared, tasks: Iterator[Task], seconds: float) -> dict[str
         "teacher": (teacher + teacher_after) / 2,
         "run": run,
         "waits": waits,
-        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "megabytes": _resident_megabytes(),
     }
 
@@ -235,31 +250,5 @@ def _resident_megabytes() -> float:
     return int(lines["VmRSS"].split()[0]) / 1024
 
 
-def main() -> None:
-    """Print the ratio beside its goal."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--seconds", type=float, default=24.0)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = measure(options.model, options.device, options.seconds, options.repeats)
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    for turn in found["turns"]:
-        waits = ", ".join(f"{name} {share:.0%}" for name, share in turn["waits"].items())
-        print(
-            f"render {turn['render']:.1f}, teacher {turn['teacher']:.1f}, bound {turn['bound']:.1f}, "
-            f"run {turn['run']:.1f} views/s ({turn['ratio']:.3f} of it); waited for {waits}; "
-            f"memory {turn['megabytes']:,.0f} MB, at most {turn['peak_megabytes']:,.0f} MB"
-        )
-    spread = f"{found['lower_quartile']:.3f} to {found['upper_quartile']:.3f}"
-    print(f"{found['model']} on {found['device']}: {found['ratio']:.3f} of the bound ({spread}), goal {GOAL}")
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, rows, has_device=True, sizes={"model": str, "seconds": float, "repeats": int})

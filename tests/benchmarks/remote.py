@@ -1,14 +1,12 @@
 """How fast a loader is from an object store whose every answer comes late, against the disk.
 
-Run ``python -m tests.benchmarks.remote [--json] [--repeats N] [--latency 0.02]``. Server, proxy and loaders share the
-machine. Both loaders take the same passes over the same shards in turn, with the same number of workers; a ratio is
-the median over the passes, with its quartiles. The first pass, which starts the workers, is not counted; the second
+Run ``python -m tests.benchmarks.remote [--short] [--json] [--repeats N] [--latency 0.02]``. Server, proxy and loaders
+share the machine. Both loaders take the same passes over the same shards in turn, with the same number of workers; a
+ratio is the median over the passes. The first pass, which starts the workers, is not counted; the second
 also reads indexes and samples of the cache.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import statistics
 import tempfile
@@ -21,27 +19,40 @@ import torch
 
 from kdcache.config.views import ViewPolicy
 from kdcache.data.loader import DistillLoader, distill_loader
+from tests.benchmarks.rows import Row, in_turns, median_of, run_alone
 from tests.benchmarks.views import photographs
 from tests.support.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.support.real_cache import make_real_cache
 from tests.support.s3 import BUCKET, S3Server, seaweed_server
 from tests.support.shards import write_members
 
-__all__ = ["GOAL", "main", "measure"]
+__all__ = ["GOAL", "rows"]
 
 GOAL = 0.95
 
 
-def measure(
-    *, repeats: int, latency: float, workers: int, shards: int, samples: int, size: int, batch_size: int
-) -> dict[str, Any]:
-    """Return the ratio of images/s, as median and quartiles, and both sides' own figures."""
+def rows(
+    *,
+    short: bool = False,
+    repeats: int | None = None,
+    latency: float = 0.02,
+    workers: int = 2,
+    shards: int = 4,
+    samples: int = 256,
+    size: int = 224,
+    batch_size: int = 64,
+) -> list[Row]:
+    """Return the ratio of images/s, and how often a pass asks.
+
+    ``latency`` are the seconds added to every answer; each of the ``shards`` is one block of ``samples``.
+    """
     torch.set_num_threads(1)
+    turns = repeats or (4 if short else 16)
     with tempfile.TemporaryDirectory() as name, _environment(Path(name)):
         folder = Path(name)
         urls = _write_shards(folder, shards, samples)
         policy = ViewPolicy.named("rrc", size=size)
-        cache = make_real_cache(folder / "cache.zarr", urls, policy=policy, num_aug_seeds=repeats + 1)
+        cache = make_real_cache(folder / "cache.zarr", urls, policy=policy, num_aug_seeds=turns + 1)
         with seaweed_server(folder) as server, flaky_proxy(server.endpoint) as proxy:
             _upload(server, cache)
             os.environ.update(server.environment | {"AWS_ENDPOINT_URL": proxy.endpoint})
@@ -49,35 +60,31 @@ def measure(
             settings: dict[str, Any] = {"batch_size": batch_size, "num_workers": workers, "shuffle_window": 1}
             near = distill_loader(urls, cache=cache, **settings)
             far = distill_loader(urls, cache=f"s3://{BUCKET}/cache.zarr", **settings)
-            return _alternated(near, far, proxy, repeats) | {"latency": latency, "workers": workers}
+            return _alternated(near, far, proxy, turns)
 
 
-def _alternated(near: DistillLoader, far: DistillLoader, proxy: FlakyProxy, repeats: int) -> dict[str, Any]:
-    rates: dict[bool, list[float]] = {False: [], True: []}
+def _alternated(near: DistillLoader, far: DistillLoader, proxy: FlakyProxy, repeats: int) -> list[Row]:
     requests = []
-    for epoch in range(repeats + 1):
-        for is_far in (False, True) if epoch % 2 else (True, False):
-            before = len(proxy.requests)
-            rates[is_far].append(_images_per_second(far if is_far else near, epoch))
-            if is_far:
-                requests.append(len(proxy.requests) - before)
-    ratios = [ours / theirs for ours, theirs in zip(rates[True][1:], rates[False][1:], strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return {
-        "ratio": median,
-        "lower_quartile": low,
-        "upper_quartile": high,
-        "images_per_second": statistics.median(rates[True][1:]),
-        "reference_images_per_second": statistics.median(rates[False][1:]),
-        "blocks": len(far.snapshot),
-        "requests_per_pass": requests,
-    }
+
+    def from_afar(epoch: int) -> None:
+        before = len(proxy.requests)
+        _pass(far, epoch)
+        requests.append(len(proxy.requests) - before)
+
+    nears, fars = in_turns([lambda epoch: _pass(near, epoch), from_afar], repeats, clock=time.monotonic)
+    num_images, blocks = far.num_samples, len(far.snapshot)
+    rates = (num_images / statistics.median(seconds) for seconds in (fars, nears))
+    note = "{:.1f} images/s, from the disk {:.1f}".format(*rates)
+    ratios = [there / here for there, here in zip(nears, fars, strict=True)]
+    return [
+        median_of("training's images/s from S3 against the disk", ratios, goal=GOAL, note=note),
+        median_of(f"requests of a pass over {blocks} blocks", requests[1:], unit="", note=f"{requests}"),
+    ]
 
 
-def _images_per_second(loader: DistillLoader, epoch: int) -> float:
-    started = time.monotonic()
+def _pass(loader: DistillLoader, epoch: int) -> None:
     images = sum(len(batch) for batch in loader.epoch(epoch))
-    return images / (time.monotonic() - started)
+    assert images == loader.num_samples
 
 
 def _write_shards(folder: Path, shards: int, samples: int) -> list[str]:
@@ -118,30 +125,6 @@ def _environment(folder: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
-def main() -> None:
-    """Print the ratio beside its goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=6)
-    parser.add_argument("--latency", type=float, default=0.02, help="seconds added to every answer")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=256, help="of a shard, which is a block")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--json", action="store_true")
-    options = vars(parser.parse_args())
-    as_json = options.pop("json")
-    found = measure(**options)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    spread = f"{found['lower_quartile']:.3f} to {found['upper_quartile']:.3f}"
-    rates = (
-        f"{found['images_per_second']:.1f} images/s, from the disk {found['reference_images_per_second']:.1f}"
-    )
-    print(f"{found['ratio']:.3f} of the disk's images/s ({spread}), goal {GOAL}; {rates}")
-    print(f"requests a pass over {found['blocks']} blocks: {found['requests_per_pass']}")
-
-
 if __name__ == "__main__":
-    main()
+    numbers = ("repeats", "workers", "shards", "samples", "size", "batch_size")
+    run_alone(__doc__, rows, sizes={"latency": float} | dict.fromkeys(numbers, int))

@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -106,8 +106,17 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def run_alone(description: str | None, rows: Callable[..., list[Row]], *, has_device: bool = False) -> None:
-    """Be a command: ``--short``, ``--json`` and, where it applies, ``--device``."""
+def run_alone(
+    description: str | None,
+    rows: Callable[..., list[Row]],
+    *,
+    has_device: bool = False,
+    sizes: Mapping[str, type] | None = None,
+) -> None:
+    """Be a command: ``--short``, ``--json``, ``--device`` where it applies, and a flag for each of ``sizes``.
+
+    A flag that is not given is not passed on.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -115,7 +124,9 @@ def run_alone(description: str | None, rows: Callable[..., list[Row]], *, has_de
     parser.add_argument("--json", action="store_true")
     if has_device:
         parser.add_argument("--device", default="cpu")
-    options = vars(parser.parse_args())
+    for name, kind in (sizes or {}).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
+    options = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     as_json = options.pop("json")
     found = rows(**options)
     text = (

@@ -1,14 +1,11 @@
 """How fast views are rendered: against timm's transform, and with several views per decode.
 
-Run ``python -m tests.benchmarks.views [--json] [--repeats N]``. Both sides of a ratio take turns on the same
-images in the same process, on one thread; a ratio is the median over the repeats, with its quartiles.
+Run ``python -m tests.benchmarks.views [--short] [--json] [--repeats N] [--images N]``. Both sides of a ratio take turns
+on the same images in the same process, on one thread; a ratio is the median over the repeats, in CPU seconds.
 """
 
-import argparse
 import io
-import json
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +17,9 @@ from timm.data.transforms_factory import create_transform
 from kdcache.config.views import ViewPolicy
 from kdcache.views.decode import decode_for
 from kdcache.views.render import render_views
+from tests.benchmarks.rows import Row, in_turns, median_of, run_alone
 
-__all__ = ["main", "measure", "photographs"]
+__all__ = ["GOALS", "photographs", "rows"]
 
 DEIT = "deit against timm"
 BARE = "deit without erasing against timm without normalisation"
@@ -52,19 +50,25 @@ def photographs(count: int = 12, size: tuple[int, int] = (500, 375)) -> list[byt
     return encoded
 
 
-def measure(repeats: int, num_images: int) -> dict[str, dict[str, float]]:
-    """Return every ratio by name, as median and quartiles, with the absolute times of our side."""
+def rows(*, short: bool = False, repeats: int | None = None, images: int = 12) -> list[Row]:
+    """Return every ratio of views/s."""
+    turns = repeats or (7 if short else 25)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    encoded = photographs(num_images)
-    return {
-        DEIT: _against_timm(ViewPolicy.named("deit"), encoded, repeats, re_prob=0.25, re_mode="pixel"),
-        BARE: _against_timm(ViewPolicy.named("deit", erasing=None), encoded, repeats, normalize=False),
-        RRC_FOUR: _per_decode("rrc", encoded, repeats),
-        DEIT_FOUR: _per_decode("deit", encoded, repeats),
-    }
+    try:
+        encoded = photographs(images)
+        bare = ViewPolicy.named("deit", erasing=None)
+        return [
+            _against_timm(DEIT, ViewPolicy.named("deit"), encoded, turns, re_prob=0.25, re_mode="pixel"),
+            _against_timm(BARE, bare, encoded, turns, normalize=False),
+            _per_decode(RRC_FOUR, "rrc", encoded, turns),
+            _per_decode(DEIT_FOUR, "deit", encoded, turns),
+        ]
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _against_timm(policy: ViewPolicy, encoded: list[bytes], repeats: int, **options: Any) -> dict[str, float]:
+def _against_timm(what: str, policy: ViewPolicy, encoded: list[bytes], repeats: int, **options: Any) -> Row:
     """Render the same decoded images under the same ops; timm's erasing comes after its normalisation."""
     images = [decode_for(policy, data, where="benchmark") for data in encoded]
     reference: Callable[[Image.Image], Any] = create_transform(
@@ -85,14 +89,14 @@ def _against_timm(policy: ViewPolicy, encoded: list[bytes], repeats: int, **opti
             for _ in range(4):
                 reference(image)
 
-    return _ratio(timms, ours, repeats, views=4 * len(images))
+    return _ratio(what, timms, ours, repeats, views=4 * len(images))
 
 
 def _posterise_at_least_one_bit(image: Image.Image, bits_to_keep: int, **_: Any) -> Image.Image:
     return image if bits_to_keep >= 8 else ImageOps.posterize(image, max(1, bits_to_keep))
 
 
-def _per_decode(preset: str, encoded: list[bytes], repeats: int) -> dict[str, float]:
+def _per_decode(what: str, preset: str, encoded: list[bytes], repeats: int) -> Row:
     policy = ViewPolicy.named(preset)
 
     def once(turn: int) -> None:
@@ -106,47 +110,18 @@ def _per_decode(preset: str, encoded: list[bytes], repeats: int) -> dict[str, fl
             image = decode_for(policy, data, where="benchmark")
             render_views(str(index), image, range(4 * turn, 4 * turn + 4), policy)
 
-    return _ratio(once, four, repeats, views=4 * len(encoded))
+    return _ratio(what, once, four, repeats, views=4 * len(encoded))
 
 
 def _ratio(
-    reference: Callable[[int], None], ours: Callable[[int], None], repeats: int, *, views: int
-) -> dict[str, float]:
-    """Time the two in turn, after one untimed turn each, in CPU seconds of this process."""
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(repeats + 1):
-        for is_ours, work in ((False, reference), (True, ours)):
-            started = time.process_time()
-            work(turn)
-            times[is_ours].append(time.process_time() - started)
-    ratios = [theirs / mine for theirs, mine in zip(times[False][1:], times[True][1:], strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return {
-        "ratio": median,
-        "lower_quartile": low,
-        "upper_quartile": high,
-        "ms_per_view": 1e3 * statistics.median(times[True][1:]) / views,
-        "reference_ms_per_view": 1e3 * statistics.median(times[False][1:]) / views,
-    }
-
-
-def main() -> None:
-    """Print the ratios beside their goals."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    results = measure(options.repeats, options.images)
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for name, found in results.items():
-        spread = f"{found['lower_quartile']:.2f} to {found['upper_quartile']:.2f}"
-        goal = f", goal {GOALS[name]}x" if GOALS[name] else ""
-        cost = f"{found['ms_per_view']:.2f} ms a view, reference {found['reference_ms_per_view']:.2f} ms"
-        print(f"{name}: {found['ratio']:.2f}x ({spread}){goal}; {cost}")
+    what: str, reference: Callable[[int], None], ours: Callable[[int], None], repeats: int, *, views: int
+) -> Row:
+    theirs, mine = in_turns([reference, ours], repeats)
+    ratios = [their / my for their, my in zip(theirs, mine, strict=True)]
+    cost, reference_cost = (1e3 * statistics.median(seconds) / views for seconds in (mine, theirs))
+    note = f"{cost:.2f} ms a view, reference {reference_cost:.2f} ms"
+    return median_of(what, ratios, goal=GOALS[what], note=note)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, rows, sizes={"repeats": int, "images": int})
