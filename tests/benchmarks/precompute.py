@@ -54,12 +54,13 @@ class _Tasks:
         return self._rounds == 1
 
     def __iter__(self) -> Iterator[Task]:
-        """Yield tasks."""
-        return itertools.takewhile(lambda _: time.monotonic() < self._deadline, self._tasks)
+        """Yield tasks, at least one."""
+        yield next(self._tasks)
+        yield from itertools.takewhile(lambda _: time.monotonic() < self._deadline, self._tasks)
 
 
 def _write_shards(folder: Path, shards: int, samples: int) -> list[str]:
-    pictures = photographs(24)
+    pictures = photographs(12)
     paths = []
     for shard in range(shards):
         paths.append(str(folder / f"train-{shard:03d}.tar"))
@@ -71,7 +72,7 @@ def _write_shards(folder: Path, shards: int, samples: int) -> list[str]:
     return paths
 
 
-def _prepared(folder: Path, model: str, device: str, views: int, more: dict[str, Any]) -> Prepared:
+def _prepared(folder: Path, model: str, device: str, size: int, more: dict[str, Any]) -> Prepared:
     weights = folder / "weights.safetensors"
     if not weights.exists():
         torch.manual_seed(0)
@@ -80,9 +81,9 @@ def _prepared(folder: Path, model: str, device: str, views: int, more: dict[str,
         {
             "shards": [str(folder / "train-*.tar")],
             "cache": str(folder / f"cache-{len(list(folder.iterdir()))}.zarr"),
-            "teachers": [{"model": model, "checkpoint": str(weights), "top_k": 50, "size": 224, **more}],
-            "policy": {"preset": "rrc", "size": 224},
-            "views": views,
+            "teachers": [{"model": model, "checkpoint": str(weights), "top_k": 50, "size": size, **more}],
+            "policy": {"preset": "rrc", "size": size},
+            "views": 2000,
             "rows_per_block": 64,
             "seeds_per_group": 2,
             "device": device,
@@ -185,6 +186,7 @@ def rows(
     model: str = "resnet18",
     seconds: float = 0.0,
     repeats: int = 3,
+    size: int = 224,
 ) -> list[Row]:
     """Return the ratio of the run to its bound."""
     seconds = seconds or (8.0 if short else 24.0)
@@ -192,7 +194,7 @@ def rows(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_shards(folder, 8, 128)
-        prepared = _prepared(folder, model, device, 2000, more)
+        prepared = _prepared(folder, model, device, size, more)
         tasks = iter(work_of(prepared).pending)
         _, kept = _render(prepared, tasks, 1.0)
         _teach(prepared, kept, 1.0)
@@ -251,4 +253,6 @@ def _resident_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, rows, has_device=True, sizes={"model": str, "seconds": float, "repeats": int})
+    run_alone(
+        __doc__, rows, has_device=True, sizes={"model": str, "seconds": float, "repeats": int, "size": int}
+    )
