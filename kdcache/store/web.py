@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kdcache.errors import ConfigError, StoreError
+from kdcache.runtime.object_requests import Version
 from kdcache.runtime.object_schemes import WEB
 from kdcache.store.addresses import public_url
 from kdcache.store.object_store import ObjectStore
@@ -48,6 +49,14 @@ class WebObjects:
     def size(self, path: str) -> int:
         """Return an object's size; FileNotFoundError when there is none."""
         return self._objects.size(path)
+
+    def version(self, path: str) -> Version:
+        """Return what tells an object from what may have its name later; FileNotFoundError when there is none."""
+        return self._objects.version(path)
+
+    def get_version(self, path: str, start: int, length: int, version: Version) -> bytes:
+        """Return a range of one version of an object; ChangedError when there is another one by now."""
+        return self._objects.get_version(path, start, length, version)
 
     def put_new(self, path: str, data: bytes) -> bool:  # noqa: ARG002
         """Refuse: nothing can be written here."""
