@@ -1,8 +1,9 @@
 """Rules of the house that no linter knows: each was a sentence before it was a test."""
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.source import ROOT, modules, parsed
@@ -10,11 +11,18 @@ from tests.support.source import ROOT, modules, parsed
 UNIT = ROOT / "tests" / "unit"
 
 
-def _calls(name: str) -> Iterator[tuple[str, ast.Call]]:
+def _calls(name: str) -> Sequence[tuple[str, ast.Call]]:
+    return _all_calls().get(name, [])
+
+
+@functools.cache
+def _all_calls() -> dict[str, list[tuple[str, ast.Call]]]:
+    calls: dict[str, list[tuple[str, ast.Call]]] = {}
     for path, tree in parsed():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
-                yield f"{path}:{node.lineno}", node
+            if isinstance(node, ast.Call):
+                calls.setdefault(ast.unparse(node.func), []).append((f"{path}:{node.lineno}", node))
+    return calls
 
 
 def _imports() -> Iterator[tuple[str, str]]:
@@ -81,11 +89,11 @@ def test_no_global_random_generator_is_seeded_or_read() -> None:
     forbidden = re.compile(r"^(random\.(?!Random)|np\.random\.(?!Philox)|numpy\.random\.(?!Philox))")
     views_and_data = ("kdcache/views/", "kdcache/data/", "kdcache/keys.py", "kdcache/precompute/")
     found = [
-        f"{path}:{node.lineno}"
-        for path, tree in parsed()
-        if path.startswith(views_and_data)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and forbidden.match(ast.unparse(node.func))
+        place
+        for name, calls in _all_calls().items()
+        if forbidden.match(name)
+        for place, _ in calls
+        if place.startswith(views_and_data)
     ]
     assert found == []
 

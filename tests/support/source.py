@@ -1,7 +1,7 @@
 """The project's own files, as the contract tests read them."""
 
 import ast
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 __all__ = ["ROOT", "modules", "parsed"]
@@ -15,7 +15,9 @@ def modules() -> tuple[Path, ...]:
     return tuple(sorted(path for house in _HOUSES for path in house.rglob("*.py")))
 
 
-def parsed() -> Iterator[tuple[str, ast.Module]]:
-    """Yield (path from the root, syntax tree) of every Python file that is shipped."""
-    for path in modules():
-        yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+@functools.cache
+def parsed() -> tuple[tuple[str, ast.Module], ...]:
+    """Return (path from the root, syntax tree) of every Python file that is shipped."""
+    return tuple(
+        (str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))) for path in modules()
+    )
