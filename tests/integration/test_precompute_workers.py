@@ -29,10 +29,16 @@ def shards(tmp_path: Path) -> list[str]:
     return write_shards(tmp_path / "shards", [24, 22])
 
 
-def _children(process: Process) -> list[int]:
-    listing = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8")
-    names = {int(pid): Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8") for pid in listing.split()}
-    return [pid for pid, command in names.items() if "spawn_main" in command]
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _workers(process: Process) -> list[int]:
+    """Return the workers' processes: what multiprocessing's fork server has forked."""
+    servers = [
+        pid for pid in _children(process.pid) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    return [worker for server in servers for worker in _children(server)]
 
 
 def _count(cache: Path) -> int:
@@ -62,7 +68,7 @@ def test_the_others_take_over_from_a_worker_that_is_killed(tmp_path: Path, shard
     cache, teacher = tmp_path / "c.zarr", ["--teacher", SLOW, "--views", "8"]
     process = start(words(cache, shards, *teacher, "--workers", "2"))
     _wait_for_units(cache, 1, process)
-    os.kill(_children(process)[0], signal.SIGKILL)
+    os.kill(_workers(process)[0], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "died of SIGKILL; the others take its" in stderr
