@@ -66,7 +66,7 @@ def test_every_flipped_bit_in_every_kind_of_object_is_found(copy: Path) -> None:
     flips, missed = 0, []
     for file in files_of(copy):
         intact = file.read_bytes()
-        for bit in rng.sample(range(8 * len(intact)), 4):
+        for bit in rng.sample(range(8 * len(intact)), 2):
             damaged = bytearray(intact)
             damaged[bit // 8] ^= 1 << bit % 8
             file.write_bytes(damaged)
@@ -80,7 +80,7 @@ def test_every_flipped_bit_in_every_kind_of_object_is_found(copy: Path) -> None:
                 missed.append((file, bit, "not found"))
         file.write_bytes(intact)
     assert missed == []
-    assert flips >= 400
+    assert flips >= 200
 
 
 def test_every_truncated_object_is_found(copy: Path) -> None:
