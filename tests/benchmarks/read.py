@@ -90,8 +90,7 @@ def measure(
         sides = _sides(files)
         found = in_turns([side for side, _ in sides.values()], repeats)
     seconds = {
-        name: np.array(times) / views
-        for (name, (_, views)), times in zip(sides.items(), found, strict=True)
+        name: np.array(times) / views for (name, (_, views)), times in zip(sides.items(), found, strict=True)
     }
     return _as_rows(seconds, rows_of_blocks)
 
@@ -195,7 +194,9 @@ def _tinyvit_blocks(files: _Files, parse: Callable[..., object]) -> None:
 
 def _tinyvit_batches(files: _Files) -> None:
     for first in range(0, len(files.shuffled), _BATCH):
-        _, ids_BK, probs_BK = files.reader.parse(files.reader.at_random(files.shuffled[first : first + _BATCH]))
+        _, ids_BK, probs_BK = files.reader.parse(
+            files.reader.at_random(files.shuffled[first : first + _BATCH])
+        )
         torch.from_numpy(ids_BK).long()
         torch.from_numpy(probs_BK)
 
@@ -203,7 +204,9 @@ def _tinyvit_batches(files: _Files) -> None:
 def _tinyvit_dense(files: _Files, turn: int, count: int) -> None:
     begin = turn * count % len(files.shuffled)
     for first in range(begin, begin + count, _BATCH):
-        _, ids_BK, probs_BK = files.reader.parse(files.reader.at_random(files.shuffled[first : first + _BATCH]))
+        _, ids_BK, probs_BK = files.reader.parse(
+            files.reader.at_random(files.shuffled[first : first + _BATCH])
+        )
         tinyvit.dense_targets(ids_BK, probs_BK, files.num_classes)
 
 

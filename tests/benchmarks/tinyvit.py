@@ -94,7 +94,9 @@ def dense_targets(ids_BK: Int32, probs_BK: Float32, num_classes: int) -> Tensor:
 _Records = Iterator[tuple[str, bytes]]
 
 
-def write_directly(folder: Path, keys: Sequence[str], ids_NK: Int32, probs_NK: Float32, *, sync: bool) -> None:
+def write_directly(
+    folder: Path, keys: Sequence[str], ids_NK: Int32, probs_NK: Float32, *, sync: bool
+) -> None:
     """Write records in the calling process, without the queue."""
     _write(folder, _records(keys, ids_NK, probs_NK), sync=sync)
 
