@@ -75,7 +75,7 @@ class EncodedRows:
         """Encode what there is no complaint about."""
         if not isinstance(values, TopKLogits):
             return cls(encode_features(values[is_ok_B]))
-        good = values.take(is_ok_B)
+        good = values if is_ok_B.all() else values.take(is_ok_B)
         return cls(
             encode(good, encoding=entry.encoding, top_k=entry.top_k),
             _best_class(good),

@@ -34,7 +34,7 @@ def teacher_logits(views_of_each: int) -> Float32:
     model = timm.create_model(ARCHITECTURES[0], pretrained=False)
     with tempfile.TemporaryDirectory() as folder:
         model.load_state_dict(load_file(save_imagenet_teacher(0, Path(folder))))
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.eval().to(memory_format=torch.channels_last)
     parts = []
     for photograph in photographs():
         image = decode_for(policy, photograph.encoded, where=photograph.name)
@@ -91,7 +91,7 @@ class Cuts:
     @property
     def top_k(self) -> int:
         """Return K."""
-        return self.ids_NK.shape[1]
+        return int(self.ids_NK.shape[1])
 
     def take(self, views: NDArray[np.intp]) -> DeviceCut:
         """Return the cut of some views."""

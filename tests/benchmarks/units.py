@@ -18,7 +18,7 @@ from kdcache.store.writer import CacheWriter
 from tests.benchmarks.cuts import Cuts
 from tests.support.stores import make_manifest, make_teacher
 
-__all__ = ["TEACHER", "cache_manifest", "key_of", "outcomes_of", "write_cache"]
+__all__ = ["TEACHER", "cache_manifest", "key_of", "outcomes_of", "write_cache", "write_units"]
 
 TEACHER = "teacher"
 
@@ -76,14 +76,19 @@ def _rendered(item: Item) -> RenderedItem:
 
 
 def write_cache(path: Path, manifest: Manifest, outcomes: Iterable[Outcome]) -> None:
-    """Do what stage one's writer thread does, and finish the cache."""
+    """Write a whole cache."""
     writer = CacheWriter.create_or_resume(path, manifest)
+    write_units(writer, outcomes)
+    writer.finish()
+
+
+def write_units(writer: CacheWriter, outcomes: Iterable[Outcome]) -> None:
+    """Do what stage one's writer thread does."""
     buffer: UnitBuffer | None = None
     for outcome in outcomes:
         if buffer is None:
-            buffer = UnitBuffer.of(outcome.task, manifest.identity)
+            buffer = UnitBuffer.of(outcome.task, writer.manifest.identity)
         buffer.add(outcome)
         if buffer.is_whole:
             buffer.commit(writer)
             buffer = None
-    writer.finish()

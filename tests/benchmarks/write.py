@@ -10,13 +10,13 @@ Beside it: TinyViT's records written without queue and process; wall time with a
 time selecting the top k and encoding take.
 """
 
-import itertools
 import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -29,10 +29,11 @@ from kdcache.precompute.cut import cut_top_k
 from kdcache.precompute.encoded_rows import EncodedRows
 from kdcache.precompute.outcome import Outcome
 from kdcache.store.manifest import Manifest
+from kdcache.store.writer import CacheWriter
 from tests.benchmarks import tinyvit
 from tests.benchmarks.cuts import Cuts, teacher_logits
 from tests.benchmarks.rows import Row, in_turns, median_of, run_alone
-from tests.benchmarks.units import TEACHER, cache_manifest, key_of, outcomes_of, write_cache
+from tests.benchmarks.units import TEACHER, cache_manifest, key_of, outcomes_of, write_units
 
 __all__ = ["measure", "rows"]
 
@@ -40,7 +41,9 @@ GOAL = 10.0
 """Times the views per CPU-second of TinyViT's writer."""
 
 _TOP_K = 50
-_SEEDS = 8
+_VIEWS = 32_768
+"""One unit of a cache with many views, as large as units are by default."""
+
 _BATCH = 256
 _ROWS_OF_BLOCKS = (1024, 4096)
 _CUT_AT_ONCE = 1024
@@ -54,7 +57,8 @@ class _Work:
     """What is to be written.
 
     Attributes:
-        folder: gets a new folder for each cache.
+        folder: gets a new folder for whatever is written.
+        writers: by rows of a block, of caches that are empty yet, one for each turn.
         manifests: by rows of a block.
         batches: by rows of a block, what the teachers hand to the writer.
         keys: TinyViT's key of each view.
@@ -65,10 +69,18 @@ class _Work:
     manifests: Mapping[int, Manifest]
     batches: Mapping[int, Sequence[Outcome]]
     keys: Sequence[str]
+    writers: dict[int, list[CacheWriter]] = field(default_factory=dict)
+
+    def create_caches(self, count: int) -> None:
+        """Create so many empty caches of every kind: a run does that once."""
+        for size, manifest in self.manifests.items():
+            self.writers[size] = [
+                CacheWriter.create_or_resume(self._new_folder(), manifest) for _ in range(count)
+            ]
 
     def cache(self, size: int) -> None:
         """Write the cache of blocks of so many rows."""
-        write_cache(self._new_folder() / "cache", self.manifests[size], self.batches[size])
+        write_units(self.writers[size].pop(), self.batches[size])
 
     def tinyvit(self, write: Callable[..., None], *, sync: bool) -> None:
         """Write TinyViT's files."""
@@ -87,64 +99,74 @@ class _Work:
 
 def rows(*, short: bool = False) -> list[Row]:
     """Measure everything."""
-    views_of_each, repeats = (4, 5) if short else (16, 15)
-    return measure(teacher_logits(views_of_each), num_samples=4096, repeats=repeats)
+    views_of_each, repeats = (4, 4) if short else (16, 15)
+    return measure(teacher_logits(views_of_each), repeats=repeats)
 
 
 def measure(
-    logits_NC: Float32, *, num_samples: int, repeats: int, rows_of_blocks: Sequence[int] = _ROWS_OF_BLOCKS
+    logits_NC: Float32,
+    *,
+    repeats: int,
+    num_views: int = _VIEWS,
+    rows_of_blocks: Sequence[int] = _ROWS_OF_BLOCKS,
 ) -> list[Row]:
-    """Write ``num_samples`` samples under 8 seeds from every side; their views are like the given ones."""
+    """Write ``num_views`` views, which are like the given ones, from every side."""
     torch.set_num_threads(1)
-    cuts = Cuts.like(logits_NC, num_samples * _SEEDS, _TOP_K)
-    manifests = {size: cache_manifest(cuts, num_seeds=_SEEDS, rows_per_block=size) for size in rows_of_blocks}
+    cuts = Cuts.like(logits_NC, num_views, _TOP_K)
+    manifests = {
+        size: cache_manifest(cuts, num_seeds=num_views // size, rows_per_block=size)
+        for size in rows_of_blocks
+    }
     batches = {
         size: list(outcomes_of(cuts, manifest, batch_size=_BATCH)) for size, manifest in manifests.items()
     }
     with tempfile.TemporaryDirectory() as folder:
-        work = _Work(Path(folder), cuts, manifests, batches, [key_of(number) for number in range(len(cuts))])
-        cpu = _per_view(_cpu_sides(work, logits_NC), len(cuts), repeats, clock=_all_cpu_seconds)
-        wall = _per_view(_wall_sides(work), len(cuts), repeats, clock=time.perf_counter)
+        keys = [key_of(number) for number in range(num_views)]
+        work = _Work(Path(folder), cuts, manifests, batches, keys)
+        work.create_caches(repeats + 1)
+        cpu = _per_view(_cpu_sides(work, logits_NC), num_views, repeats, clock=_all_cpu_seconds)
+        work.create_caches(2 * (repeats + 1))
+        wall = _per_view(_wall_sides(work), num_views, repeats, clock=time.perf_counter)
+    cpu["select"] *= num_views / _CUT_AT_ONCE
     return _as_rows(cpu, wall, rows_of_blocks)
 
 
 def _cpu_sides(work: _Work, logits_NC: Float32) -> dict[str, Side]:
     some = torch.from_numpy(np.resize(logits_NC, (_CUT_AT_ONCE, logits_NC.shape[1])))
-
-    def select(_: int) -> None:
-        for _first in range(0, len(work.cuts), _CUT_AT_ONCE):
-            cut_top_k(some, work.cuts.top_k)
-
     sides: dict[str, Side] = {
         "queue": lambda _: work.tinyvit(tinyvit.write_through_queue, sync=True),
         "direct": lambda _: work.tinyvit(tinyvit.write_directly, sync=True),
-        "select": select,
+        "select": lambda _: cut_top_k(some, work.cuts.top_k),
     }
     for size in work.batches:
-        sides[f"cache {size}"] = lambda _, size=size: work.cache(size)  # type: ignore[misc]
-        sides[f"encode {size}"] = lambda _, size=size: work.encode(size)  # type: ignore[misc]
+        sides[f"cache {size}"] = partial(_write_cache, work, size, True)
+        sides[f"encode {size}"] = partial(_encode, work, size)
     return sides
 
 
 def _wall_sides(work: _Work) -> dict[str, Side]:
     sides: dict[str, Side] = {}
     for sync in (True, False):
-        name = _syncing(sync)
-        sides[f"queue {name}"] = lambda _, sync=sync: work.tinyvit(tinyvit.write_through_queue, sync=sync)  # type: ignore[misc]
-        sides[f"direct {name}"] = lambda _, sync=sync: work.tinyvit(tinyvit.write_directly, sync=sync)  # type: ignore[misc]
-    for size in work.batches:
-        sides[f"cache {size} {_syncing(True)}"] = lambda _, size=size: work.cache(size)  # type: ignore[misc]
-        sides[f"cache {size} {_syncing(False)}"] = lambda _, size=size: _without_sync(work, size)  # type: ignore[misc]
+        sides[f"queue {sync}"] = partial(_write_records, work, sync)
+        for size in work.batches:
+            sides[f"cache {size} {sync}"] = partial(_write_cache, work, size, sync)
     return sides
 
 
-def _without_sync(work: _Work, size: int) -> None:
+def _write_cache(work: _Work, size: int, sync: bool, _: int) -> None:
+    if sync:
+        work.cache(size)
+        return
     with mock.patch.object(os, "fsync"):
         work.cache(size)
 
 
-def _syncing(sync: bool) -> str:
-    return "with fsync" if sync else "without fsync"
+def _write_records(work: _Work, sync: bool, _: int) -> None:
+    work.tinyvit(tinyvit.write_through_queue, sync=sync)
+
+
+def _encode(work: _Work, size: int, _: int) -> None:
+    work.encode(size)
 
 
 def _all_cpu_seconds() -> float:
@@ -170,11 +192,9 @@ def _as_rows(
             _ratio(f"{what}: TinyViT's writer", cpu, (cache, "queue"), "CPU-second", goal=GOAL),
             _ratio(f"{what}: its records, without its queue", cpu, (cache, "direct"), "CPU-second"),
         ]
-        for sync, reference in itertools.product((True, False), ("queue", "direct")):
-            name = _syncing(sync)
-            theirs = "TinyViT's writer" if reference == "queue" else "its records, without its queue"
-            sides = f"{cache} {name}", f"{reference} {name}"
-            found.append(_ratio(f"{what}, wall time {name}: {theirs}", wall, sides, "second"))
+        for sync in (True, False):
+            name = f"{what}, wall time {'with' if sync else 'without'} fsync: TinyViT's writer"
+            found.append(_ratio(name, wall, (f"{cache} {sync}", f"queue {sync}"), "second"))
         found.append(_speed(f"{what}: of that, encoding", cpu[f"encode {size}"]))
         found.append(_speed(f"{what}: of that, all else", cpu[cache] - cpu[f"encode {size}"]))
     return [*found, _speed("before all that: selecting the top k on the CPU", cpu["select"])]
