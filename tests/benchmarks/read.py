@@ -72,7 +72,7 @@ class _Files:
 
 def rows(*, short: bool = False) -> list[Row]:
     """Measure everything."""
-    views_of_each, num_samples, repeats = (4, 4096, 9) if short else (16, 8192, 25)
+    views_of_each, num_samples, repeats = (4, 4096, 7) if short else (16, 8192, 25)
     return measure(teacher_logits(views_of_each), num_samples=num_samples, repeats=repeats)
 
 
