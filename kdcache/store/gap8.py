@@ -47,7 +47,7 @@ def _are_near(cut: TopKLogits) -> bool:
 
 
 def _near_gaps(cut: TopKLogits) -> NDArray[np.float64]:
-    """Return what ``_cumulative_steps`` comes to where no gap must be shortened, at a third of its cost."""
+    """Return what ``_cumulative_steps`` comes to where no gap must be shortened, for less."""
     steps_NK = cut.top1_N[:, None].astype(np.float64) - cut.logits_NK
     steps_NK *= _GAPS_PER_NAT
     steps_NK += 0.5
