@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcache.logits import Float32, TopKLogits
-from kdcache.store.encoding import count_saturated, encode
+from kdcache.store.encoding import encode
 from kdcache.store.features import LARGEST_FEATURE, encode_features
+from kdcache.store.gap8 import count_saturated
 from kdcache.store.head import Planes
 from kdcache.store.manifest import TeacherIdentity
 
@@ -62,7 +63,7 @@ class EncodedRows:
     Attributes:
         planes_PB: one column a view.
         best_B: the class that each view has first; None for an embedding.
-        saturated: see ``kdcache.store.encoding.count_saturated``.
+        saturated: see ``kdcache.store.gap8.count_saturated``.
     """
 
     planes_PB: Planes
@@ -74,7 +75,7 @@ class EncodedRows:
         """Encode what there is no complaint about."""
         if not isinstance(values, TopKLogits):
             return cls(encode_features(values[is_ok_B]))
-        good = values.take(is_ok_B)
+        good = values if is_ok_B.all() else values.take(is_ok_B)
         return cls(
             encode(good, encoding=entry.encoding, top_k=entry.top_k),
             _best_class(good),

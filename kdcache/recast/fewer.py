@@ -13,7 +13,8 @@ import numpy as np
 
 from kdcache.logits import TAIL_TEMPERATURES, Float32, TopKLogits, top_k
 from kdcache.recast.divergence import log_sum_exp
-from kdcache.store.encoding import count_saturated, decode, empty_planes, encode
+from kdcache.store.encoding import decode, empty_planes, encode
+from kdcache.store.gap8 import count_saturated
 from kdcache.store.head import NUM_HEAD_PLANES, Planes, encode_head
 from kdcache.store.invariants import has_targets
 from kdcache.store.manifest import TeacherIdentity

@@ -17,20 +17,17 @@ import numpy as np
 
 from kdcache.errors import CorruptChunkError
 from kdcache.logits import Float32, TopKLogits
+from kdcache.store.gap8 import decode_gap8, encode_gap8
 from kdcache.store.head import NUM_HEAD_PLANES, Planes, check_head, decode_head, encode_head
 from kdcache.store.manifest import Encoding, num_planes
 from kdcache.store.rows import demand_rows
 
-__all__ = ["count_saturated", "decode", "empty_planes", "encode", "plane_dtype"]
+__all__ = ["decode", "empty_planes", "encode", "plane_dtype"]
 
-_GAPS_PER_NAT = 16
-_LARGEST_GAP = 254
 _NO_CLASS = 255
 _LARGEST_STEP = 254
 _LARGEST_STEP_NATS = float(np.finfo(np.float32).max) / 256
 _LARGEST_UINT16_CLASSES = 65_534
-# Up to here, comparing all with all is quicker than sorting.
-_FEW_CLASSES = 32
 
 
 def plane_dtype(encoding: Encoding, num_classes: int) -> np.dtype[Any]:
@@ -55,7 +52,7 @@ def encode(cut: TopKLogits, *, encoding: Encoding, top_k: int) -> Planes:
     _check_cut(cut, encoding, top_k)
     planes_PN = empty_planes((len(cut),), encoding=encoding, top_k=top_k, num_classes=cut.num_classes)
     if encoding in {"gap8", "hard"}:
-        _encode_gap8(cut, planes_PN[:-NUM_HEAD_PLANES], top_k)
+        encode_gap8(cut, planes_PN[:-NUM_HEAD_PLANES], top_k)
     elif encoding == "dense8":
         _encode_dense8(cut, planes_PN[:-NUM_HEAD_PLANES])
     else:
@@ -86,19 +83,15 @@ def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: in
     has_ids = encoding in {"gap8", "hard"}
     nats_6N = decode_head(head_6N)
     if has_ids:
-        cut = _decode_gap8(body_PN, nats_6N, is_bad_N, num_classes)
+        class_ids_NK, logits_NK = decode_gap8(body_PN, nats_6N[0], is_bad_N, num_classes)
+        if is_bad_N.any():
+            _clear(nats_6N, is_bad_N)
+        cut = _top_k_logits(class_ids_NK, logits_NK, nats_6N, num_classes)
     else:
         read = _decode_dense8 if encoding == "dense8" else _decode_float32
         cut = _top_k_logits(None, read(body_PN, nats_6N, is_bad_N), nats_6N, num_classes)
     check_head(head_6N, is_bad_N, has_tail=has_ids)
     return cut
-
-
-def count_saturated(cut: TopKLogits) -> int:
-    """Count the views in which ``gap8`` must shorten a gap because it exceeds 254/16 nat."""
-    wanted_NK, stored_NK = _cumulative_steps(cut)
-    is_class_NK = np.isfinite(cut.logits_NK)
-    return int(((wanted_NK != stored_NK) & is_class_NK).any(axis=1).sum())
 
 
 def _check_cut(cut: TopKLogits, encoding: Encoding, top_k: int) -> None:
@@ -111,95 +104,6 @@ def _check_cut(cut: TopKLogits, encoding: Encoding, top_k: int) -> None:
         raise ValueError(
             f"the cut keeps {cut.logits_NK.shape[1]} of {cut.num_classes} classes, not K={top_k}"
         )
-
-
-def _cumulative_steps(cut: TopKLogits) -> tuple[Planes, Planes]:
-    """Return the wanted and the stored distances to the top-1 in gap steps, int64 (N, K).
-
-    The stored distance follows the wanted one as fast as 254 steps per class allow, which is what rounding
-    each gap against the reconstructed class before it comes to.
-    """
-    below_NK = cut.top1_N[:, None].astype(np.float64) - cut.logits_NK
-    is_class_NK = np.isfinite(below_NK)
-    wanted_NK = np.floor(np.where(is_class_NK, below_NK, 0.0) * _GAPS_PER_NAT + 0.5).astype(np.int64)
-    wanted_NK[:, 0] = 0
-    reach_K = _LARGEST_GAP * np.arange(wanted_NK.shape[1], dtype=np.int64)
-    stored_NK = np.minimum.accumulate(wanted_NK - reach_K, axis=1) + reach_K
-    return wanted_NK, stored_NK
-
-
-def _encode_gap8(cut: TopKLogits, body_PN: Planes, top_k: int) -> None:
-    class_ids_NK = np.asarray(cut.class_ids_NK)
-    body_PN[:top_k] = np.where(class_ids_NK >= 0, class_ids_NK, np.iinfo(body_PN.dtype).max).T
-    gaps_NK = np.diff(_cumulative_steps(cut)[1], axis=1)
-    body_PN[top_k:] = np.where(class_ids_NK[:, 1:] >= 0, gaps_NK, _NO_CLASS).T
-
-
-def _decode_gap8(body_PN: Planes, head_6N: Float32, is_bad_N: Planes, num_classes: int) -> TopKLogits:
-    ids_KN, gaps_KN = np.split(body_PN, [(len(body_PN) + 1) // 2])
-    logits_KN = _padded_rows(ids_KN.shape, np.float32)
-    logits_KN[0] = head_6N[0]
-    np.multiply(gaps_KN, np.float32(1.0 / _GAPS_PER_NAT), out=logits_KN[1:], dtype=np.float32)
-    # Ten times as fast as np.subtract.accumulate, which walks down the columns.
-    for k in range(1, len(logits_KN)):
-        np.subtract(logits_KN[k - 1], logits_KN[k], out=logits_KN[k])
-    class_ids_KN = _padded_rows(ids_KN.shape, np.int32)
-    class_ids_KN[:] = ids_KN
-    num_good = _num_good(is_bad_N)
-    good_KN, steps_KN = ids_KN[:, :num_good], gaps_KN[:, :num_good]
-    is_whole = int(good_KN.max(initial=0)) < num_classes and int(steps_KN.max(initial=0)) <= _LARGEST_GAP
-    if not is_whole:
-        is_missing_KN = good_KN == np.iinfo(ids_KN.dtype).max
-        _check_missing(good_KN, steps_KN, is_missing_KN, num_classes)
-        logits_KN[:, :num_good][is_missing_KN] = -np.inf
-        class_ids_KN[:, :num_good][is_missing_KN] = -1
-    if num_good < len(is_bad_N) or not is_whole:
-        logits_KN[:, num_good:], class_ids_KN[:, num_good:] = -np.inf, -1
-        _clear(head_6N, is_bad_N)
-    class_ids_NK = np.ascontiguousarray(class_ids_KN.T)
-    _check_distinct(good_KN, class_ids_NK[:num_good])
-    return _top_k_logits(class_ids_NK, np.ascontiguousarray(logits_KN.T), head_6N, num_classes)
-
-
-def _num_good(is_bad_N: Planes) -> int:
-    """Return how many rows come before those at the end without targets: padding, which is all the same."""
-    return len(is_bad_N) - int(np.argmin(is_bad_N[::-1])) if not is_bad_N.all() else 0
-
-
-def _padded_rows(shape: tuple[int, ...], dtype: Any) -> Planes:
-    """Return an empty (K, N) whose rows lie 16 items further apart than they must.
-
-    Blocks have 1,024 or 4,096 rows; at strides of such powers of two every item of a column falls into the
-    same cache lines, and the transposition takes five times as long.
-    """
-    return np.empty((shape[0], shape[1] + 16), dtype=dtype)[:, : shape[1]]
-
-
-def _check_missing(ids_KN: Planes, gaps_KN: Planes, is_missing_KN: Planes, num_classes: int) -> None:
-    """Check ids and gaps where some rows have fewer than K classes."""
-    is_bad_N = is_missing_KN[0]
-    is_id_KN = (ids_KN < num_classes) | is_missing_KN
-    demand_rows(is_id_KN.all(axis=0), f"a class id is not below {num_classes}")
-    is_gap_KN = (gaps_KN <= _LARGEST_GAP) | is_missing_KN[1:]
-    demand_rows(is_gap_KN.all(axis=0), f"a gap is above {_LARGEST_GAP}")
-    demand_rows(
-        ~(is_missing_KN[:-1] & ~is_missing_KN[1:]).any(axis=0) | is_bad_N, "a class follows a missing one"
-    )
-    is_marked_KN = (gaps_KN == _NO_CLASS) == is_missing_KN[1:]
-    demand_rows(is_marked_KN.all(axis=0) | is_bad_N, f"a gap of {_NO_CLASS} has a class")
-
-
-def _check_distinct(ids_KN: Planes, class_ids_NK: Planes) -> None:
-    lags = range(1, len(ids_KN))
-    if len(ids_KN) <= _FEW_CLASSES and not any((ids_KN[lag:] == ids_KN[:-lag]).any() for lag in lags):
-        return
-    # NumPy sorts rows of int32 by SIMD: uint16 columns would take ten times as long.
-    ordered_NK = np.sort(class_ids_NK, axis=1)
-    # In one line first, which is quicker; there the end of a row may equal the beginning of the next.
-    ordered = ordered_NK.ravel()
-    if (ordered[1:] == ordered[:-1]).any():
-        is_twice_NK = (ordered_NK[:, 1:] == ordered_NK[:, :-1]) & (ordered_NK[:, 1:] >= 0)
-        demand_rows(~is_twice_NK.any(axis=1), "a class id is there twice")
 
 
 def _encode_dense8(cut: TopKLogits, body_PN: Planes) -> None:

@@ -27,7 +27,7 @@ def encode_head(cut: TopKLogits, dtype: np.dtype[Any]) -> Planes:
     """Return the head of N views as (6, N); rows without targets are to be overwritten by the caller."""
     values_6N = np.vstack([cut.top1_N, cut.tail_log_odds_N3.T, cut.mean_N, cut.std_N]).astype(np.float64)
     has_no_tail_6N = np.zeros(values_6N.shape, dtype=bool)
-    has_no_tail_6N[1:4] = np.isneginf(values_6N[1:4])
+    has_no_tail_6N[1:4] = values_6N[1:4] == -np.inf
     values_6N[:, ~cut.valid_N] = 0.0
     steps_6N = np.clip(np.floor(values_6N * _STEP + 0.5), -_LIMIT, _LIMIT)
     steps_6N[has_no_tail_6N] = _NO_TAIL

@@ -153,7 +153,7 @@ class CacheWriter:
             planes_GPR: encoded targets (G, P, R), the fill in rows without any.
             labelled: views with a label.
             correct: of those, how many the teacher puts first.
-            saturated: see ``kdcache.store.encoding.count_saturated``.
+            saturated: see ``kdcache.store.gap8.count_saturated``.
             failures: views without targets by reason.
             seconds: how long the teacher took.
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from kdcache.config.views import ViewPolicy
 from kdcache.digest import sample_digest, sha256_hex
 from kdcache.logits import Float32, all_classes, top_k
-from kdcache.store.encoding import count_saturated, empty_planes, encode
+from kdcache.store.encoding import empty_planes, encode
 from kdcache.store.features import encode_features
+from kdcache.store.gap8 import count_saturated
 from kdcache.store.layout import Block
 from kdcache.store.manifest import (
     About,

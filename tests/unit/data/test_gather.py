@@ -42,23 +42,6 @@ def test_each_row_has_the_targets_of_its_place(dense: bool, places: list[tuple[i
             assert (found.class_ids_NK[i] == expected.class_ids_NK[0]).all()
 
 
-def test_the_shape_of_numpy_2_0_s_inverses_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    unique = np.unique
-
-    def as_in_2_0(values: object, **options: object) -> tuple[object, object]:
-        found, inverse = unique(values, **options)  # type: ignore[call-overload]
-        return found, inverse.reshape(-1, 1)
-
-    monkeypatch.setattr(np, "unique", as_in_2_0)
-    places = np.array([[1, 0, 0], [0, 3, 1], [1, 5, 0], [0, 3, 0]])
-    found = gather_targets(
-        lambda block, seed: targets_of(block, seed, dense=False),
-        MicroBatch(places[:, 0], places[:, 1], places[:, 2]),
-    )
-    expected = [targets_of(block, seed, dense=False).top1_N[row] for block, row, seed in places.tolist()]
-    assert found.top1_N.tolist() == expected
-
-
 @given(
     places=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=12

@@ -17,7 +17,8 @@ import kdcache.demo
 from kdcache.demo.teacher import IMAGE_MEAN, IMAGE_STD, fashion_cnn
 from kdcache.logits import top_k
 from kdcache.losses.targets import TeacherTargets
-from kdcache.store.encoding import count_saturated, decode, encode
+from kdcache.store.encoding import decode, encode
+from kdcache.store.gap8 import count_saturated
 from tests.support.imagenet_teachers import ARCHITECTURES, save_imagenet_teacher
 from tests.support.photographs import photographs
 

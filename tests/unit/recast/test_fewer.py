@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from kdcache.logits import Float32, all_classes, top_k
 from kdcache.recast.fewer import fewer_classes
-from kdcache.store.encoding import count_saturated, encode
+from kdcache.store.encoding import encode
+from kdcache.store.gap8 import count_saturated
 from kdcache.store.head import Planes
 from kdcache.store.manifest import Encoding, TeacherIdentity
 from tests.support.stores import make_teacher

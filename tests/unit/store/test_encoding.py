@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from kdcache.errors import CorruptChunkError
 from kdcache.logits import Float32, TopKLogits, all_classes, top_k
-from kdcache.store.encoding import count_saturated, decode, empty_planes, encode, plane_dtype
+from kdcache.store.encoding import decode, empty_planes, encode, plane_dtype
+from kdcache.store.gap8 import count_saturated
 from kdcache.store.head import Planes
 
 NEAR = arrays(np.float32, (4, 20), elements=st.floats(-7, 7, width=32))
