@@ -1,8 +1,8 @@
 """How long the first answer takes: of the command, of the library, of a cache, of a loader.
 
 Run ``python -m tests.benchmarks.startup [--short] [--json]``. Every figure is that of fresh processes, in turns, on the
-wall; libraries lie in the system's file cache, as the turn that is not counted leaves them. The cache is small (a
-thousand samples in views of 224 pixels); ``scale.py`` opens large ones.
+wall; libraries lie in the system's file cache, as the turn that is not counted leaves them. The cache is small (256
+samples in views of 224 pixels); ``scale.py`` opens large ones.
 """
 
 import json
@@ -50,7 +50,7 @@ print(json.dumps(seconds))
 
 
 def rows(
-    *, short: bool = False, samples: int = 1024, size: int = 224, repeats: int | None = None
+    *, short: bool = False, samples: int = 256, size: int = 224, repeats: int | None = None
 ) -> list[Row]:
     """Measure everything."""
     repeats = repeats or (5 if short else 15)
@@ -89,7 +89,7 @@ def _turn(words: list[str], environment: Mapping[str, str], _: int) -> None:
 
 def _caches(data: StepData, repeats: int, environment: Mapping[str, str]) -> list[Row]:
     opened = [_told(_OPENING, data, environment) for _ in range(repeats + 1)][1:]
-    batches = [_told(_FIRST_BATCH, data, environment) for _ in range((repeats + 1) // 2 + 1)]
+    batches = [_told(_FIRST_BATCH, data, environment) for _ in range(max(1, repeats // 2) + 1)]
     without_index, batches = batches[0], batches[1:]
     imports = [median_of("", [one["import"] for one in some]).median for some in (opened, batches)]
     first = [one["build"] + one["first"] for one in batches]
@@ -106,8 +106,8 @@ def _caches(data: StepData, repeats: int, environment: Mapping[str, str]) -> lis
             f"first batch of {_BATCH} after distill_loader is called",
             first,
             unit="s",
-            note=f"of it distill_loader {build:.3f} s (with shards to index {without_index['build']:.3f} s); the second "
-            f"batch takes {second:.3f} s, and importing kdcache.data.loader (torch) {imports[1]:.2f} s",
+            note=f"of it distill_loader {build:.3f} s (with shards to index {without_index['build']:.3f} s); the "
+            f"second batch takes {second:.3f} s, and importing kdcache.data.loader (torch) {imports[1]:.2f} s",
         ),
     ]
 

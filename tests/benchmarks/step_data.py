@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -12,10 +13,12 @@ from kdcache.config.views import ViewPolicy
 from tests.benchmarks.views import photographs
 from tests.support.real_cache import make_real_cache
 
-__all__ = ["NUM_CLASSES", "StepData", "home_in", "make_data"]
+__all__ = ["StepData", "home_in", "make_data"]
 
-NUM_CLASSES, KEPT = 1000, 50
+_NUM_CLASSES, _KEPT = 1000, 50
 _PICTURES = 12
+_BYTES_OF_A_CLASS = 16
+"""The formula needs so many bytes of a view for each class: tiny views have fewer classes."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class StepData:
     Attributes:
         size: height and width of a view.
         num_samples: of all shards.
+        num_classes: of the targets.
     """
 
     shards: tuple[str, ...]
     cache: Path
     size: int
     num_samples: int
+    num_classes: int = _NUM_CLASSES
 
 
 def make_data(folder: Path, samples: Sequence[int], *, views: int, size: int = 224) -> StepData:
@@ -41,6 +46,7 @@ def make_data(folder: Path, samples: Sequence[int], *, views: int, size: int = 2
     one writes them.
     """
     pictures = photographs(min(_PICTURES, sum(samples)))
+    num_classes = min(_NUM_CLASSES, 3 * size * size // _BYTES_OF_A_CLASS)
     folder.mkdir(parents=True)
     shards, first = [], 0
     for shard, count in enumerate(samples):
@@ -49,7 +55,7 @@ def make_data(folder: Path, samples: Sequence[int], *, views: int, size: int = 2
             for number in range(first, first + count):
                 picture = pictures[number % len(pictures)]
                 sink.write(
-                    {"__key__": f"{number:08d}", "jpg": picture, "cls": b"%d" % (number % NUM_CLASSES)}
+                    {"__key__": f"{number:08d}", "jpg": picture, "cls": b"%d" % (number % num_classes)}
                 )
         first += count
     cache = make_real_cache(
@@ -58,12 +64,12 @@ def make_data(folder: Path, samples: Sequence[int], *, views: int, size: int = 2
         policy=ViewPolicy.named("rrc", size=size),
         num_aug_seeds=views,
         seeds_per_group=1,
-        num_classes=NUM_CLASSES,
-        kept=KEPT,
+        num_classes=num_classes,
+        kept=_KEPT,
     )
-    return StepData(tuple(shards), cache, size, sum(samples))
+    return StepData(tuple(shards), cache, size, sum(samples), num_classes)
 
 
-def home_in(folder: Path) -> "patch.dict[str, str]":
+def home_in(folder: Path) -> AbstractContextManager[object]:
     """Return the context in which indexes of shards are kept under ``folder``, not at home."""
     return patch.dict(os.environ, {"KDCACHE_HOME": str(folder / "home")})

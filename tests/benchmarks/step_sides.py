@@ -29,7 +29,7 @@ from kdcache.train.session import Session
 from kdcache.train.setup import prepare
 from kdcache.train.step import take_step
 from tests.benchmarks.rows import in_turns
-from tests.benchmarks.step_data import NUM_CLASSES, StepData
+from tests.benchmarks.step_data import StepData
 
 __all__ = ["Case", "StepSeconds", "step_seconds"]
 
@@ -173,7 +173,11 @@ class _Sides:
 
     def _teacher(self) -> nn.Module:
         """On an accelerator in the precision and the layout of memory that suit it best."""
-        teacher = timm.create_model(self.case.teacher, num_classes=NUM_CLASSES).eval().requires_grad_(False)
+        teacher = (
+            timm.create_model(self.case.teacher, num_classes=self.data.num_classes)
+            .eval()
+            .requires_grad_(False)
+        )
         if self.case.on_cpu:
             return teacher
         return teacher.to(self.case.device, torch.bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
