@@ -22,6 +22,9 @@ BATCH = 128
 """The micro-batch that training takes unless it is told otherwise."""
 
 _PARTS: tuple[tuple[str, Any, str], ...] = (
+    ("render", cached_views.CachedViews, "_render"),
+    ("lookup", CachedSamples, "read"),
+    ("lookup", CachedSamples, "where"),
     ("shard", CachedSamples, "_raw"),
     ("decode", cached_views, "decode_for"),
     ("render", cached_views, "render_views"),
@@ -40,7 +43,7 @@ class SampleCost:
         lookup: the epoch plan, sample tables, targets, digests of images and views, and putting the batch together.
         seeding: the view's random generator and its words.
         decode: from JPEG to pixels.
-        render: from pixels to the view, without its seeding.
+        render: from pixels to the view's place in the batch, without its seeding, and giving back the image's memory.
         shard: reading the image and its label from the shard.
     """
 
