@@ -180,7 +180,7 @@ class _Sides:
         )
         if self.case.on_cpu:
             return teacher
-        return teacher.to(self.case.device, torch.bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return teacher.to(self.case.device, torch.bfloat16).to(memory_format=torch.channels_last)
 
     def by_kdcache(self, session: Session) -> Callable[[int], None]:
         """Return the turn that is an epoch of ``kdcache train``."""
@@ -247,6 +247,7 @@ def step_seconds(case: Case, data: StepData, folder: Path, *, repeats: int) -> S
     """Let the sides take turns, an epoch each, and return what they took."""
     sides = _Sides(case, data, folder)
     turns = [sides.by_kdcache(sides.labels), sides.by_kdcache(sides.cached), sides.live, sides.teach]
-    seconds = in_turns(turns, repeats, clock=lambda: sides.watch.seconds)
+    labels, cached, live, teacher = in_turns(turns, repeats, clock=lambda: sides.watch.seconds)
     link, device = sides.parts()
-    return StepSeconds(*seconds, images=sides.num_steps * case.batch_size, link=link, device=device)
+    images = sides.num_steps * case.batch_size
+    return StepSeconds(labels, cached, live, teacher, images=images, link=link, device=device)

@@ -8,7 +8,7 @@ import torch
 from tests.benchmarks import train_step
 from tests.benchmarks.step_data import StepData, home_in, make_data
 from tests.benchmarks.step_share import SampleCost, sample_costs
-from tests.benchmarks.step_sides import Case, step_seconds
+from tests.benchmarks.step_sides import Case, StepSeconds, step_seconds
 from tests.support.training import TINY_VIT
 
 COST = SampleCost(lookup=1e-5, seeding=5e-6, decode=2e-3, render=1e-3, shard=1e-4)
@@ -58,7 +58,7 @@ def test_accelerators_are_also_measured_without_their_loaders() -> None:
     ("device_seconds", "bottleneck"), [(1e-2, "device"), (1e-4, "decode")], ids=["slow device", "fast device"]
 )
 def test_the_slowest_part_is_named(device_seconds: float, bottleneck: str) -> None:
-    seconds = train_step.StepSeconds([1.0], [1.0], [2.0], [1.0], images=4, link=1e-5, device=device_seconds)
+    seconds = StepSeconds([1.0], [1.0], [2.0], [1.0], images=4, link=1e-5, device=device_seconds)
     note = train_step.step_rows(Case("a", "b", batch_size=4), seconds, [COST])[0].note
     assert f"bottleneck {bottleneck} " in note
 
