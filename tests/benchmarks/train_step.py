@@ -62,15 +62,15 @@ def rows(*, short: bool = False, device: str = "cpu", plot: Path | None = None) 
 
 
 def _all_rows(folder: Path, device: torch.device, *, short: bool) -> tuple[list[Row], dict[str, Rates]]:
-    passes = 5 if short else 15
-    data = make_data(folder / "many", [384 if short else 1024], views=passes + 1)
+    passes = 4 if short else 15
+    data = make_data(folder / "many", [256 if short else 1024], views=passes + 1)
     costs = sample_costs(data, passes=passes)
     found = [*share_rows(costs), *loader_rows(data, repeats=passes)]
     bars: dict[str, Rates] = {}
     cases = cases_on(device, short=short)
     few = make_data(folder / "few", _samples_of_a_turn(cases[0]), views=2 if device.type == "cuda" else 16)
     for number, case in enumerate(cases):
-        seconds = step_seconds(case, few, folder / str(number), repeats=6 if short else 15)
+        seconds = step_seconds(case, few, folder / str(number), repeats=5 if short else 15)
         found += step_rows(case, seconds, costs)
         bars[case.name] = _rates(seconds)
     return found, bars
