@@ -207,6 +207,7 @@ def draw_bars(bars: dict[str, Rates], path: Path) -> None:
         axes.bar_label(found, fmt="%.3g", padding=2)
     axes.set_yticks([case + 0.27 for case in range(len(bars))], list(bars))
     axes.invert_yaxis()
+    axes.margins(x=0.15)
     axes.set_xlabel("images/s of a training step")
     figure.legend(loc="outside upper center", ncols=len(sides))
     figure.savefig(path, dpi=120)
