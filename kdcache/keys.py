@@ -38,14 +38,14 @@ def _philox_key(domain: Domain, key: str, n: int) -> tuple[int, int]:
 
 
 def _raw_words(key: tuple[int, int], op: int, count: int) -> NDArray[np.uint64]:
-    """Reset this thread's one generator and draw; building one anew would cost a hundred times as much."""
+    """Reset this thread's one generator and draw; building one anew would cost a hundred times as much.
+
+    NumPy takes the numbers of a state one by one: out of tuples in half the time that it takes out of arrays.
+    """
     if not hasattr(_local, "philox"):
         _local.philox = np.random.Philox(key=0)
-        _local.state = _local.philox.state
-        _local.state["buffer_pos"] = 4
-    inner = _local.state["state"]
-    inner["counter"][1] = op
-    inner["key"][:] = key
+        _local.state = _local.philox.state | {"buffer": (0, 0, 0, 0), "buffer_pos": 4}
+    _local.state["state"] = {"counter": (0, op, 0, 0), "key": key}
     _local.philox.state = _local.state
     words: NDArray[np.uint64] = _local.philox.random_raw(count)
     return words

@@ -38,10 +38,18 @@ def render(image: Image.Image, params: ViewParams, policy: ViewPolicy) -> NDArra
 
 
 def render_views(
-    key: str, image: Image.Image, aug_seeds: Sequence[int], policy: ViewPolicy
+    key: str,
+    image: Image.Image,
+    aug_seeds: Sequence[int],
+    policy: ViewPolicy,
+    *,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the views of one decoded sample as uint8 (len(aug_seeds), 3, H, W), before any mixing."""
-    views_V3HW = np.empty((len(aug_seeds), 3, policy.height, policy.width), np.uint8)
+    """Return the views of one decoded sample as uint8 (len(aug_seeds), 3, H, W), before any mixing.
+
+    They are written to ``out`` where it is given: into their places in a batch, without a copy.
+    """
+    views_V3HW = np.empty((len(aug_seeds), 3, policy.height, policy.width), np.uint8) if out is None else out
     for view_3HW, aug_seed in zip(views_V3HW, aug_seeds, strict=True):
         params = draw(policy, view_rng(ViewKey(key, aug_seed)), image.size)
         _render_into(view_3HW, image, params, policy)

@@ -34,6 +34,14 @@ def test_a_view_has_the_policys_size_and_lies_in_one_piece(preset: str) -> None:
     assert np.array_equal(alone_3HW, views_V3HW[5])
 
 
+def test_views_may_be_written_into_their_places_in_a_batch() -> None:
+    batch_B3HW = np.zeros((4, 3, 48, 64), np.uint8)
+    written = render_views("sample", picture(), [5, 6], PLAIN, out=batch_B3HW[1:3])
+    assert np.shares_memory(written, batch_B3HW)
+    assert np.array_equal(batch_B3HW[1:3], render_views("sample", picture(), [5, 6], PLAIN))
+    assert not batch_B3HW[[0, 3]].any()
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     preset=st.sampled_from(list(PRESETS)),
