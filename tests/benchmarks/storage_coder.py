@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdcache.store.head import Planes
 
-__all__ = ["blosc_bytes", "head_bytes", "ids_bytes", "planes_bytes"]
+__all__ = ["blosc_bytes", "floats_bytes", "head_bytes", "ids_bytes", "planes_bytes"]
 
 _BACKOFF = 16.0
 
@@ -35,18 +35,24 @@ def ids_bytes(ids_KM: NDArray[Any], num_classes: int) -> float:
 
 def planes_bytes(planes_PM: NDArray[Any]) -> float:
     """Return bytes a view of planes of numbers, each from its own histogram, smoothed by that of all planes."""
-    num_views = planes_PM.shape[1]
     if not len(planes_PM):
         return 0.0
-    symbols = int(planes_PM.max()) + 1
+    num_views = planes_PM.shape[1]
+    symbols, ranks = np.unique(planes_PM, return_inverse=True)
+    ranks_PM = ranks.reshape(planes_PM.shape)
     bits = 0.0
     for coded, fitted in _halves(num_views):
-        pooled = 0.5 + np.bincount(planes_PM[:, fitted].astype(np.int64).ravel(), minlength=symbols)
-        pooled /= pooled.sum()
-        for plane_M in planes_PM.astype(np.int64):
-            own = np.bincount(plane_M[fitted], minlength=symbols) + _BACKOFF * pooled
-            bits -= float(np.log2(own[plane_M[coded]] / own.sum()).sum())
+        pooled = 0.5 + np.bincount(ranks_PM[:, fitted].ravel(), minlength=len(symbols))
+        pooled *= _BACKOFF / pooled.sum()
+        for ranks_M in ranks_PM:
+            own = pooled + np.bincount(ranks_M[fitted], minlength=len(symbols))
+            bits -= float(np.log2(own[ranks_M[coded]] / own.sum()).sum())
     return float(bits / 8 / num_views)
+
+
+def floats_bytes(halves_PM: NDArray[Any]) -> float:
+    """Return bytes a view of float32 bits, high halves first: the low half of a float is noise."""
+    return planes_bytes(halves_PM[0::2]) + 2.0 * len(halves_PM[1::2])
 
 
 def head_bytes(head_6M: NDArray[Any]) -> float:

@@ -14,7 +14,7 @@ from kdcache.store.encoding import encode
 from kdcache.store.head import NUM_HEAD_PLANES, Planes
 from kdcache.store.manifest import Encoding, TeacherIdentity
 from kdcache.store.writer import CacheWriter
-from tests.benchmarks.storage_coder import blosc_bytes, head_bytes, ids_bytes, planes_bytes
+from tests.benchmarks.storage_coder import blosc_bytes, floats_bytes, head_bytes, ids_bytes, planes_bytes
 from tests.benchmarks.storage_outputs import Outputs, probs
 from tests.support.stores import make_manifest, make_teacher
 
@@ -77,7 +77,7 @@ def _kl(true_MC: NDArray[np.float64], found_MC: NDArray[np.float64]) -> float:
     """Return the mean KL; what is below float32 counts as its smallest number."""
     smallest = float(np.finfo(np.float32).tiny)
     logs_MC = np.log(np.maximum(true_MC, smallest)) - np.log(np.maximum(found_MC, smallest))
-    return float((true_MC * logs_MC).sum(axis=1).mean())
+    return max(0.0, float((true_MC * logs_MC).sum(axis=1).mean()))  # equal float32 targets round to -1e-9
 
 
 def _in_bucket(probs_MC: NDArray[np.float64], ids_MK: NDArray[Any]) -> NDArray[np.float64]:
@@ -198,32 +198,40 @@ def _kept(
         dense_MC = np.concatenate([cut.to_dense_NC(temperature) for cut in read])
         ids = [cut.class_ids_NK for cut in read if cut.class_ids_NK is not None]
         at[temperature] = fidelity(outputs, temperature, dense_MC, np.concatenate(ids) if ids else None)
-    ids_end = entry.top_k if entry.encoding in {"gap8", "hard"} else 0
-    values = "gaps" if entry.encoding == "gap8" else "values"
-    spans = {
-        "class ids": slice(0, ids_end),
-        values: slice(ids_end, -NUM_HEAD_PLANES),
-        "head": slice(-NUM_HEAD_PLANES, None),
-    }
     parts = {
         what: sum(blosc_bytes(planes_PN[span]) for planes_PN in planes) / outputs.num_views
-        for what, span in spans.items()
-        if len(planes[0][span])
+        for what, span in _spans(entry).items()
     }
-    ideal = (
-        ids_bytes(planes_PM[:ids_end], outputs.num_classes)
-        + planes_bytes(planes_PM[ids_end:-NUM_HEAD_PLANES])
-        + head_bytes(planes_PM[-NUM_HEAD_PLANES:])
-        + DIGEST_BYTES
-    )
     return Kept(
         entry.encoding,
         entry.top_k,
         at,
         bytes_per_view=target_bytes + digest_bytes,
-        ideal=ideal,
+        ideal=_ideal(planes_PM, entry),
         parts=parts | {"digest": digest_bytes},
     )
+
+
+def _spans(entry: TeacherIdentity) -> dict[str, slice]:
+    """Say which planes hold what."""
+    head = slice(-NUM_HEAD_PLANES, None)
+    if entry.encoding == "hard":
+        return {"class ids": slice(0, 1), "head": head}
+    if entry.encoding == "gap8":
+        middle = entry.top_k
+        return {"class ids": slice(0, middle), "gaps": slice(middle, -NUM_HEAD_PLANES), "head": head}
+    return {"values": slice(0, -NUM_HEAD_PLANES), "head": head}
+
+
+def _ideal(planes_PM: Planes, entry: TeacherIdentity) -> float:
+    body_PM, head_6M = planes_PM[:-NUM_HEAD_PLANES], planes_PM[-NUM_HEAD_PLANES:]
+    if entry.encoding == "float32":
+        body = floats_bytes(body_PM)
+    elif entry.encoding == "dense8":
+        body = planes_bytes(body_PM[:-2]) + floats_bytes(body_PM[-2:])
+    else:
+        body = ids_bytes(body_PM[: entry.top_k], entry.num_classes) + planes_bytes(body_PM[entry.top_k :])
+    return body + head_bytes(head_6M) + DIGEST_BYTES
 
 
 def _size(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Real teacher outputs to store: ImageNet networks over crops of photographs, the demo's over its own pictures."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def demo_outputs(*, num_samples: int, num_aug_seeds: int) -> Outputs:
     """Return the outputs of the demo's teacher over the first of its 2,000 training pictures."""
     policy = ViewPolicy.parse(TRAIN_POLICY, where="benchmark")
     readers = [ShardReader(index_shard(url)) for url in expand_shards([LABELLED, UNLABELLED])]
-    raws = [reader.read(row) for reader in readers for row in range(len(reader.index))][:num_samples]
+    samples = (reader.read(row) for reader in readers for row in range(len(reader.index)))
+    raws = list(itertools.islice(samples, num_samples))
     table = SampleTable(
         keys=tuple(raw.key for raw in raws),
         labels=np.array([raw.label for raw in raws], dtype=np.int32),

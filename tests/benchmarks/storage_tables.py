@@ -30,7 +30,7 @@ def as_markdown(everything: Sequence[Found], tried: Sequence[Try]) -> str:
         "teacher",
         "K",
         "format",
-        *(f"{what}, {t}" for what in ("KL", "of it rounding", "L1") for t in _AT),
+        *(f"{what}, {t}" for what in ("KL", "of it bucket's", "L1") for t in _AT),
     )
     others = (
         "teacher",

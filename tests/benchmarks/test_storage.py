@@ -14,7 +14,7 @@ from tests.benchmarks.storage_outputs import Outputs
 
 @pytest.fixture(scope="module")
 def outputs() -> list[Outputs]:
-    return storage.outputs_of(short=True, num_samples=19)
+    return storage.outputs_of(short=True, num_samples=6)
 
 
 @pytest.fixture(scope="module")
