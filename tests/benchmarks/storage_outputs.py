@@ -28,6 +28,8 @@ from tests.support.photographs import photographs
 __all__ = ["Outputs", "demo_outputs", "imagenet_outputs", "probs"]
 
 _THUMBNAILS = 8
+# At 32 views the system spends as long on handing out memory as the network on computing.
+_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _outputs(
     logits = [np.empty((*shape, teacher.num_classes), dtype=np.float32) for teacher in teachers]
     digests_VN = np.empty(shape, dtype=np.uint32)
     thumbnails = np.zeros((num_aug_seeds, _THUMBNAILS, 8, 8, 3), dtype=np.uint8)
-    for rows in _batches(len(images), max(1, 32 // num_aug_seeds)):
+    for rows in _batches(len(images), max(1, _BATCH // num_aug_seeds)):
         views = [render_views(table.keys[row], images[row], range(num_aug_seeds), policy) for row in rows]
         for row, views_V3HW in zip(rows, views, strict=True):
             digests_VN[:, row] = [view_digest(view) for view in views_V3HW]
