@@ -94,8 +94,12 @@ class UnitBuffer:
         if complaint is not None:
             raise TeacherError(self._refusal(entry.subject(name), rendered, complaint))
         encoded = EncodedRows.of(values, is_ok_B, entry)
-        rows_B, seeds_B = np.divmod(np.flatnonzero(is_ok_B), num_seeds)
-        self.planes[name][first_seed + seeds_B, :, first + rows_B] = encoded.planes_PB.T
+        rows = slice(first, first + len(rendered.table))
+        planes_NGP = self.planes[name][first_seed : first_seed + num_seeds, :, rows].transpose(2, 0, 1)
+        if is_ok_B.all():  # without an index, which takes three times as long
+            planes_NGP[:] = encoded.planes_PB.T.reshape(planes_NGP.shape)
+        else:
+            planes_NGP[is_ok_B.reshape(planes_NGP.shape[:2])] = encoded.planes_PB.T
         if encoded.best_B is not None:
             labels_B = rendered.labels_NG.reshape(-1)[is_ok_B]
             self.counts[name].labelled += int((labels_B >= 0).sum())
