@@ -103,7 +103,8 @@ class _Pool:
 
     def start(self, config: PrecomputeConfig, number: int) -> None:
         """Start one worker."""
-        order = _Order(number, config, self._grow, self._num_samples, dict(os.environ))
+        start_method = multiprocessing.get_start_method()
+        order = _Order(number, config, self._grow, self._num_samples, dict(os.environ), start_method)
         _CONTEXT.set_forkserver_preload([__name__])
         here, there = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=_work, args=(order, there), name=f"kdcache-worker-{number}")
@@ -252,6 +253,7 @@ class _Order:
 
     Attributes:
         environment: of this process; the one that workers are forked from has that of its own start.
+        start_method: of readers, as without workers; else they would outlive a worker that is killed.
     """
 
     number: int
@@ -259,11 +261,13 @@ class _Order:
     grow: bool
     num_samples: int
     environment: dict[str, str] = field(repr=False)
+    start_method: str
 
 
 def _work(order: _Order, connection: Connection) -> None:
     """Be a worker."""
     os.environ.update(order.environment)
+    multiprocessing.set_start_method(order.start_method, force=True)
     interrupts = Interrupts(patience=_LEAVE_SECONDS / 2)
     source = _PipeSource(connection, interrupts)
     try:

@@ -21,9 +21,10 @@ def drifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str],
     monkeypatch.setattr("tests.support.real_cache.decoder_fingerprint", lambda: other)
     made = small_cache(tmp_path)
 
-    def brighter(*arguments: object) -> NDArray[np.uint8]:
-        views = render_views(*arguments)  # type: ignore[arg-type]
-        return np.minimum(views, 254) + np.uint8(1)
+    def brighter(*arguments: object, **more: object) -> NDArray[np.uint8]:
+        views = render_views(*arguments, **more)  # type: ignore[arg-type]
+        views[:] = np.minimum(views, 254) + np.uint8(1)
+        return views
 
     monkeypatch.setattr("kdcache.data.cached_views.render_views", brighter)
     return made

@@ -106,8 +106,10 @@ def test_the_first_batch_is_due_whole_and_then_one_view_in_so_many(cache: Cache)
 def test_a_loader_counts_drifted_views_where_they_are_allowed(
     drifted_cache: Cache, shards: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def render(*arguments: object) -> View:
-        return rounded_otherwise(render_views(*arguments))  # type: ignore[arg-type]
+    def render(*arguments: object, **more: object) -> View:
+        views = render_views(*arguments, **more)  # type: ignore[arg-type]
+        views[:] = rounded_otherwise(views)
+        return views
 
     monkeypatch.setattr("kdcache.data.cached_views.render_views", render)
     loader = distill_loader(shards, cache=drifted_cache, batch_size=10, allow_decoder_drift=True)
