@@ -17,6 +17,8 @@ from kdcache.store import open_cache
 __all__ = ["first_batch", "opened", "sequential", "worker_memory"]
 
 _BATCH = 32
+_BATCHES = 256
+"""At a million samples, about one from each shuffle window: it takes rows of all of its blocks."""
 
 
 def opened(cache: str) -> dict[str, float]:
@@ -55,21 +57,22 @@ def first_batch(cache: str, shards: list[str]) -> dict[str, float]:
 
 
 def worker_memory(cache: str, shards: list[str], *, num_workers: int = 1, **settings: int) -> dict[str, Any]:
-    """Return what a loader worker holds for itself, in megabytes, after batches from everywhere in two epochs."""
+    """Return what a loader worker holds for itself, in megabytes, after batches from all over an epoch.
+
+    Their number does not depend on the cache: the longer a fork runs, the more pages of its parent it has touched.
+    """
     from kdcache.data.loader import distill_loader
 
     loader = distill_loader(shards, cache=cache, batch_size=_BATCH, num_workers=num_workers, **settings)
-    held = []
-    for epoch in range(2):
-        lanes = loader.plan(epoch).num_lanes
-        window = settings.get("shuffle_window", 4096)
-        # Twice in each window: every batch takes rows of all of its blocks.
-        step = max(1, window // _BATCH // 2) * lanes
-        for start in range(0, loader.num_batches, step):
-            for _ in islice(loader.epoch(epoch, start=start), lanes):
-                pass
-        held.append(max(_own_megabytes(child.pid or 0) for child in multiprocessing.active_children()))
-    return {"megabytes": held[-1], "after_one_epoch": held[0], "main": _own_megabytes("self")}
+    plan = loader.plan(0)
+    visits = max(1, _BATCHES // plan.num_lanes)
+    turns = plan.num_batches // plan.num_lanes
+    for visit in range(visits):
+        start = visit * turns // visits * plan.num_lanes
+        for _ in islice(loader.epoch(0, start=start), plan.num_lanes):
+            pass
+    held = [_own_megabytes(child.pid or 0) for child in multiprocessing.active_children()]
+    return {"megabytes": max(held), "blocks": plan.blocks_open(num_workers)}
 
 
 def _own_megabytes(process: int | str) -> float:
