@@ -18,6 +18,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from timm.data.config import resolve_model_data_config
 
 from kdcache.config.views import ViewPolicy
 from kdcache.digest import sample_digest
@@ -42,7 +43,15 @@ from tests.benchmarks.scale_shards import link_indexed_shard, one_colour_pngs, w
 from tests.support.imagenet_teachers import ARCHITECTURES, save_imagenet_teacher
 from tests.support.photographs import photographs
 
-__all__ = ["ROWS_PER_SHARD", "TEACHER", "Outputs", "drawn_planes", "make_cache", "real_outputs", "shard_sizes"]
+__all__ = [
+    "ROWS_PER_SHARD",
+    "TEACHER",
+    "Outputs",
+    "drawn_planes",
+    "make_cache",
+    "real_outputs",
+    "shard_sizes",
+]
 
 ROWS_PER_SHARD = 1252
 """ImageNet-1k in 1,024 shards, as WebDataset packs it."""
@@ -85,7 +94,7 @@ def real_outputs(crops_per_photograph: int = 16) -> Outputs:
     with tempfile.TemporaryDirectory() as folder:
         model = timm.create_model(ARCHITECTURES[0], pretrained=False).eval()
         model.load_state_dict(load_file(save_imagenet_teacher(0, Path(folder))))
-    config = timm.data.resolve_model_data_config(model)
+    config = resolve_model_data_config(model)
     mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
     logits, thumbnails = [], []
     for photograph in photographs():
@@ -237,9 +246,7 @@ class _Maker:
             if self._repeat_samples or not record.unit.startswith(f"{SAMPLES}/"):
                 self._copy_unit(writer, record, block)
 
-    def _encoded(
-        self, writer: CacheWriter, block: Block, colours: NDArray[np.uint8]
-    ) -> list[CommitRecord]:
+    def _encoded(self, writer: CacheWriter, block: Block, colours: NDArray[np.uint8]) -> list[CommitRecord]:
         identity, records = writer.manifest.identity, []
         shape = (identity.seeds_per_group, identity.rows_per_block)
         for group in range(writer.layout.num_groups):
@@ -247,7 +254,9 @@ class _Maker:
             digests_GR[:, : block.num_rows] = _view_digests(colours)
             drawn = self._rng.integers(0, len(self._outputs.thumbnails), (shape[0], THUMBNAIL_ROWS))
             records.append(
-                writer.write_views(block.index, group, digests_GR, self._outputs.thumbnails[drawn], seconds=1.0)
+                writer.write_views(
+                    block.index, group, digests_GR, self._outputs.thumbnails[drawn], seconds=1.0
+                )
             )
             planes_GPR = empty_planes(shape, encoding="gap8", top_k=50, num_classes=1000)
             for planes_PR in planes_GPR:

@@ -3,11 +3,13 @@
 Run ``python -m tests.benchmarks.scale_reader TASK CACHE [SHARD ...]``.
 """
 
+import gc
 import json
 import multiprocessing
 import re
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from kdcache.store import open_cache
 __all__ = ["first_batch", "opened", "sequential", "worker_memory"]
 
 _BATCH = 32
-_BATCHES = 256
+_BATCHES = 192
 """At a million samples, about one from each shuffle window: it takes rows of all of its blocks."""
 
 
@@ -56,23 +58,23 @@ def first_batch(cache: str, shards: list[str]) -> dict[str, float]:
     return {"ready": ready - started, "first_batch": time.perf_counter() - ready}
 
 
-def worker_memory(cache: str, shards: list[str], *, num_workers: int = 1, **settings: int) -> dict[str, Any]:
+def worker_memory(cache: str, shards: list[str], *, world: int = 1, **more: int) -> dict[str, float]:
     """Return what a loader worker holds for itself, in megabytes, after batches from all over an epoch.
 
     Their number does not depend on the cache: the longer a fork runs, the more pages of its parent it has touched.
     """
     from kdcache.data.loader import distill_loader
 
-    loader = distill_loader(shards, cache=cache, batch_size=_BATCH, num_workers=num_workers, **settings)
-    plan = loader.plan(0)
-    visits = max(1, _BATCHES // plan.num_lanes)
-    turns = plan.num_batches // plan.num_lanes
+    settings: dict[str, Any] = more
+    gc.freeze()  # else a collection in this process would leave the pages that it copies to the worker, 50 MB
+    loader = distill_loader(shards, cache=cache, batch_size=_BATCH, num_workers=1, world=world, **settings)
+    served = max(1, loader.plan(0).num_lanes // world)
+    visits, turns = max(1, _BATCHES // served), loader.num_batches // served
     for visit in range(visits):
-        start = visit * turns // visits * plan.num_lanes
-        for _ in islice(loader.epoch(0, start=start), plan.num_lanes):
+        for _ in islice(loader.epoch(0, start=visit * turns // visits * served), served):
             pass
     held = [_own_megabytes(child.pid or 0) for child in multiprocessing.active_children()]
-    return {"megabytes": max(held), "blocks": plan.blocks_open(num_workers)}
+    return {"megabytes": max(held), "blocks": loader.plan(0).blocks_open(world, reads_ahead=False)}
 
 
 def _own_megabytes(process: int | str) -> float:
@@ -83,13 +85,14 @@ def _own_megabytes(process: int | str) -> float:
 
 def _main() -> None:
     task, cache, options, *shards = sys.argv[1:]
-    found = {
+    more: dict[str, int] = json.loads(options)
+    tasks: dict[str, Callable[[], dict[str, float]]] = {
         "opened": lambda: opened(cache),
-        "sequential": lambda **more: sequential(cache, **more),
+        "sequential": lambda: sequential(cache, **more),
         "first_batch": lambda: first_batch(cache, shards),
-        "worker_memory": lambda **more: worker_memory(cache, shards, **more),
-    }[task](**json.loads(options))
-    sys.stdout.write(json.dumps(found) + "\n")
+        "worker_memory": lambda: worker_memory(cache, shards, **more),
+    }
+    sys.stdout.write(json.dumps(tasks[task]()) + "\n")
 
 
 if __name__ == "__main__":

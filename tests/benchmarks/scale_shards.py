@@ -1,4 +1,4 @@
-"""Shards of a million samples within seconds: tars whose headers NumPy writes, and the indexes that a scan would give."""
+"""Shards of a million samples within seconds: NumPy writes the tars' headers, and their indexes are made, too."""
 
 import io
 import os

@@ -1,37 +1,58 @@
 """Where the bytes of a cache are, and how many a larger one would have."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdcache.config.views import ViewPolicy
+from kdcache.store import open_cache
 from kdcache.store.layout import Layout, Unit, default_seeds_per_group
 from kdcache.store.manifest import Identity, ShardEntry, TeacherIdentity
 from kdcache.store.pack import encode_object
 from tests.benchmarks.rows import Row
 from tests.benchmarks.scale_cache import ROWS_PER_SHARD, Outputs, drawn_planes
 
-__all__ = ["bytes_by_part", "extrapolated"]
+__all__ = ["Costs", "bytes_by_part", "extrapolated"]
 
 _ROWS = 1280
-_DIGEST_BYTES = 4.1
-_THUMBNAIL_BYTES = 1.3
-_SAMPLE_BYTES = 17.0
-_UNIT_BYTES = 1500
-
-_PARTS = {"teachers": "targets", "views": "digests and thumbnails", "samples": "samples", "commits": "records and index"}
+_PARTS = {
+    "teachers": "targets",
+    "views": "digests and thumbnails",
+    "samples": "samples",
+    "commits": "records and index",
+}
 
 _CASES = (
     ("ImageNet-1k", 1_281_167, 1000, 50, 10, "ImageNet+ 4.9 GB tar.gz, 10 classes; TinyViT's format 2.8 GB"),
     ("ImageNet-1k", 1_281_167, 1000, 50, 50, "TinyViT's format 13.1 GB"),
     ("ImageNet-1k", 1_281_167, 1000, 300, 10, "TinyViT 16.9 GB (published 16 GB) + 18 GB of keys"),
-    ("ImageNet-1k", 1_281_167, 1000, 300, 50, "TinyViT's format 78.4 GB; dense float16 769 GB; ReLabel 12 GB without views"),
+    (
+        "ImageNet-1k",
+        1_281_167,
+        1000,
+        300,
+        50,
+        "TinyViT's format 78.4 GB; dense float16 769 GB; ReLabel 12 GB without views",
+    ),
     ("ImageNet-22k", 14_197_122, 21_841, 90, 50, "TinyViT's format 260.7 GB"),
     ("ImageNet-22k", 14_197_122, 21_841, 90, 100, "TinyViT 516.2 GB (published 481 GB, in GiB)"),
 )
 
 
-def bytes_by_part(cache: Path, name: str, *, num_views: int) -> list[Row]:
+@dataclass(frozen=True)
+class Costs:
+    """Bytes beside the targets: of a view's digest and thumbnail, of a sample, of a unit's record and index entry."""
+
+    view: float
+    sample: float
+    unit: float
+
+
+def bytes_by_part(cache: Path, name: str) -> tuple[Row, Costs]:
     """Return the bytes per view of a cache, head, digests, samples, records and metadata included."""
+    opened = open_cache(cache)
+    num_samples = sum(block.num_rows for block in opened.blocks)
+    num_views = num_samples * opened.identity.num_aug_seeds
     sizes: Counter[str] = Counter()
     for file in cache.rglob("*"):
         if file.is_file():
@@ -39,19 +60,26 @@ def bytes_by_part(cache: Path, name: str, *, num_views: int) -> list[Row]:
     total = sum(sizes.values())
     note = ", ".join(f"{part} {size / num_views:.2f}" for part, size in sizes.most_common())
     value = total / num_views
-    return [Row(f"bytes per view, {name}", value, value, value, "bytes", note=f"{total / 1e6:,.0f} MB: {note}")]
+    costs = Costs(
+        view=sizes[_PARTS["views"]] / num_views,
+        sample=(sizes[_PARTS["samples"]] + sizes["manifest"]) / num_samples,
+        unit=sizes[_PARTS["commits"]] / opened.layout.num_units,
+    )
+    what = f"bytes per view, {name}"
+    return Row(what, value, value, value, "bytes", note=f"{total / 1e6:,.0f} MB: {note}"), costs
 
 
-def extrapolated(outputs: Outputs, *, short: bool = False) -> list[Row]:
-    """Return what whole caches of ImageNet would take: blocks encoded here, times their number."""
+def extrapolated(outputs: Outputs, costs: Costs) -> list[Row]:
+    """Return what whole caches of ImageNet would take: a block encoded here, and the costs of a cache made here."""
     found = []
-    for name, num_samples, num_classes, views, kept, rivals in _CASES[: 4 if short else None]:
+    for name, num_samples, num_classes, views, kept, rivals in _CASES:
         per_view = _target_bytes(outputs, num_classes=num_classes, kept=kept)
-        units = -(-num_samples // ROWS_PER_SHARD) * (1 + 2 * views // default_seeds_per_group(views, _ROWS))
-        total = num_samples * (views * (per_view + _DIGEST_BYTES + _THUMBNAIL_BYTES) + _SAMPLE_BYTES)
-        size = (total + units * _UNIT_BYTES) / 1e9
+        groups = views // default_seeds_per_group(views, _ROWS)
+        num_units = -(-num_samples // ROWS_PER_SHARD) * (1 + 2 * groups)
+        total = num_samples * (views * (per_view + costs.view) + costs.sample) + num_units * costs.unit
         what = f"{name} x {views} views, K={kept}"
-        found.append(Row(what, size, size, size, "GB", note=f"{per_view:.1f} bytes of targets a view; {rivals}"))
+        note = f"{per_view:.1f} bytes of targets a view; {rivals}"
+        found.append(Row(what, total / 1e9, total / 1e9, total / 1e9, "GB", note=note))
     return found
 
 
