@@ -86,7 +86,7 @@ class CachedViews:
 
     def keep_blocks(self, count: int, *, seeds: int = 1) -> None:
         """Keep the samples of at least so many blocks at hand, and their targets under so many seeds."""
-        self._samples.keep_blocks(2 * count)
+        self._samples.keep_blocks(count)
         self._view_check.keep_units(seeds * count)
         self._targets.grow(len(self.teachers) * seeds * count)
         self._features.grow(len(self.features) * seeds * count)

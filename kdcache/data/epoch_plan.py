@@ -136,13 +136,13 @@ class EpochPlan:
         """Return the steps of each rank: equal, so up to world - 1 micro-batches are left out."""
         return self.num_batches // world
 
-    def blocks_open(self, readers: int) -> int:
+    def blocks_open(self, readers: int, *, reads_ahead: bool = True) -> int:
         """Return how many blocks one of ``readers`` processes should keep at hand to read each only once.
 
-        Those are the blocks of the last window of each lane, of this one and of the next, which is read ahead.
+        Those are the blocks of the last window of each lane, of this one and of the next, if that is read ahead.
         """
         served = self.num_lanes // readers if self.num_lanes % readers == 0 else self.num_lanes
-        return 3 * served * max((len(window) for window in self._windows), default=1)
+        return (2 + reads_ahead) * served * max((len(window) for window in self._windows), default=1)
 
     def batch(self, number: int) -> MicroBatch:
         """Return micro-batch ``number`` in [0, num_batches)."""

@@ -8,6 +8,7 @@ all bytes, in pieces of some megabytes.
 import glob
 import logging
 import os
+import resource
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -32,6 +33,8 @@ __all__ = ["ShardIndex", "expand_shards", "index_shard", "index_shards"]
 _log = logging.getLogger(__name__)
 
 _REMOTE_AT_ONCE = 8
+_OTHER_FILES = 512
+"""Descriptors beside those of the indexes: open shards, a loader's pipes, a cache's objects, threads that fetch."""
 
 
 class ShardIndex:
@@ -134,6 +137,7 @@ def index_shards(urls: Sequence[str]) -> list[ShardIndex]:
     Raises:
         ShardError: as ``index_shard``, for the first shard of which it does.
     """
+    _allow_open_files(len(urls) + _OTHER_FILES)
     if not any(map(is_remote, urls)):
         return [index_shard(url) for url in urls]
     pool = ThreadPoolExecutor(_REMOTE_AT_ONCE, thread_name_prefix="kdcache-index")
@@ -141,6 +145,17 @@ def index_shards(urls: Sequence[str]) -> list[ShardIndex]:
         return list(pool.map(index_shard, urls))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the soft limit, which is often 1,024, as far as the hard one allows: a mapped index holds a descriptor.
+
+    Where they run out, every index is made anew and kept in memory, and then no shard can be opened.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _indexed(file: ShardFile) -> ShardIndex:

@@ -1,7 +1,7 @@
 """The file that an index is kept in: one line of JSON, then three aligned arrays, mapped on reading."""
 
 import json
-import os
+import mmap
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +70,9 @@ def read_index_file(path: Path) -> IndexContents | None:
             head = json.loads(line)
             if head["magic"] != _MAGIC:
                 return None
-            size = os.fstat(file.fileno()).st_size
-        return _mapped(path, head, len(line), size)
+            # One map, not one an array: each holds a descriptor, and a data set may have thousands of shards.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _contents(data, head, len(line))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
@@ -83,15 +84,15 @@ def _arrays_digest(contents: IndexContents) -> str:
     return digest.hexdigest()
 
 
-def _mapped(path: Path, head: dict[str, Any], start: int, size: int) -> IndexContents | None:
+def _contents(data: mmap.mmap, head: dict[str, Any], start: int) -> IndexContents | None:
     num, key_bytes = head["num_samples"], head["key_bytes"]
     arrays: list[Any] = []
     position = start
     for dtype, count in ((SAMPLE_DTYPE, num), (np.dtype("<u8"), num), (np.dtype("u1"), key_bytes)):
         length = dtype.itemsize * count
-        if position + length > size:
+        if position + length > len(data):
             return None
-        arrays.append(np.memmap(path, dtype=dtype, mode="r", offset=position, shape=(count,)))
+        arrays.append(np.frombuffer(data, dtype=dtype, count=count, offset=position))
         position += length + -length % _ALIGN
     table, key_ends, keys = arrays
     contents = IndexContents(list(head["stamp"]), str(head["digest"]), table, key_ends, keys)

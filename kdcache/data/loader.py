@@ -80,7 +80,8 @@ class _Batches(Dataset[Outcome]):
             plan = EpochPlan(self._seeds, self._views, self._settings, epoch=epoch)
             self._plans[epoch] = plan
             self._views.fit_windows(plan.blocks_open(self._world))
-            self._views.keep_blocks(plan.blocks_open(self._readers), seeds=self._settings.views_per_decode)
+            blocks = plan.blocks_open(self._readers, reads_ahead=self._views.is_remote)
+            self._views.keep_blocks(blocks, seeds=self._settings.views_per_decode)
         while len(self._plans) > 2:
             self._plans.popitem(last=False)
         return self._plans[epoch]

@@ -110,14 +110,15 @@ class LocalObjects:
             for folder, folders, names in os.walk(top, onerror=_demand_listed):
                 folders.sort()
                 for name in sorted([*folders, *names]):
-                    file = Path(folder, name)
+                    file = (
+                        f"{folder}/{name}"  # a Path would take three times as long, of thousands of records
+                    )
                     with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
-                        status = file.lstat()
-                        demand_plain(str(file), status.st_mode)
+                        status = os.lstat(file)
+                        demand_plain(file, status.st_mode)
                         if stat.S_ISREG(status.st_mode):
-                            yield StoredObject(
-                                file.relative_to(self.root).as_posix(), status.st_size, status.st_mtime
-                            )
+                            path = file.removeprefix(f"{self.root}/")
+                            yield StoredObject(path, status.st_size, status.st_mtime)
         except OSError as error:
             raise self._unread(prefix, error) from error
 

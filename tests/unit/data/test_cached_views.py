@@ -101,3 +101,4 @@ def test_blocks_at_hand_follow_the_lanes_that_a_worker_serves(
     many = distill_loader(shards, world=3, num_workers=0, **settings)  # type: ignore[arg-type]
     assert alone.plan(0).num_lanes == 3
     assert (alone.plan(0).blocks_open(1), many.plan(0).blocks_open(3)) == (9, 3)
+    assert alone.plan(0).blocks_open(1, reads_ahead=False) == 6

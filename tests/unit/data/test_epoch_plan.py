@@ -129,8 +129,8 @@ def test_lanes_take_turns_and_are_disjoint(case: Case) -> None:
     assert all(last <= first for (_, last), (first, _) in itertools.pairwise(spans))
 
 
-@given(case=cases(), readers=st.integers(1, 12))
-def test_a_reader_that_keeps_its_blocks_reads_each_once(case: Case, readers: int) -> None:
+@given(case=cases(), readers=st.integers(1, 12), reads_ahead=st.booleans())
+def test_a_reader_that_keeps_its_blocks_reads_each_once(case: Case, readers: int, reads_ahead: bool) -> None:
     plan = case.plan()
     for reader in range(readers):
         kept: dict[int, None] = {}
@@ -140,7 +140,7 @@ def test_a_reader_that_keeps_its_blocks_reads_each_once(case: Case, readers: int
                 reads[block] += block not in kept
                 kept.pop(block, None)
                 kept[block] = None
-                while len(kept) > plan.blocks_open(readers):
+                while len(kept) > plan.blocks_open(readers, reads_ahead=reads_ahead):
                     kept.pop(next(iter(kept)))
         lanes_served = plan.num_lanes // readers if plan.num_lanes % readers == 0 else plan.num_lanes
         assert all(count <= 1 + (lanes_served > 1) for count in reads.values())
