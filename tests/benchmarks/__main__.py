@@ -10,7 +10,7 @@ import time
 
 from tests.benchmarks.rows import Row, as_text
 
-NAMES = ("storage", "read", "write", "views", "precompute", "train_step", "startup", "remote")
+NAMES = ("storage", "read", "write", "views", "precompute", "train_step", "startup", "scale", "remote")
 
 
 def main(names: list[str]) -> int:
