@@ -50,11 +50,11 @@ def rows(*, short: bool = False, sizes: tuple[int, ...] = SIZES) -> list[Row]:
             seconds = time.perf_counter() - started
             made = f"{num_samples:,} samples x {views} views, {len(shards)} blocks, made in {seconds:.0f} s"
             name, goal = f"{num_samples:,} samples", 0.5 if num_samples == sizes[-1] else None
-            found += _opening(cache, shards, name, made, goal=goal, repeats=3 if short else 7)
+            found += _opening(cache, shards, name, made, goal=goal, repeats=3 if short else 5)
             found += _reading(cache, name, seeds=range(1, 2 if short else 5))
             if not short or num_samples in {sizes[0], sizes[-1]}:
                 _keep_memory(held, cache, shards, short=short)
-            info = [_info_seconds(cache) for _ in range(1 if short else 5)]
+            info = [_info_seconds(cache) for _ in range(1 if short else 3)]
             found.append(median_of(f"kdcache info, {name}", info, unit="s", note="the whole command"))
             size, costs = bytes_by_part(cache, name)
             found.append(size)
