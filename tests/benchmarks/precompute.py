@@ -185,11 +185,12 @@ def rows(
     device: str = "cpu",
     model: str = "resnet18",
     seconds: float = 0.0,
-    repeats: int = 3,
+    repeats: int | None = None,
     size: int = 224,
 ) -> list[Row]:
     """Return the ratio of the run to its bound."""
     seconds = seconds or (8.0 if short else 24.0)
+    repeats = repeats or (2 if short else 3)
     more = {"precision": "bfloat16"} if device != "cpu" else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
