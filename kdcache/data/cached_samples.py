@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _SHARDS_OPEN = 64
 """A reader that is dropped closes its file: a data set may have more shards than a process may open files."""
 _BATCHES_KEPT = 6
+_BLOCKS_LOCATED = 1024
 
 _Piece = tuple[RemoteShard, int]
 
@@ -59,6 +60,7 @@ class CachedSamples:
         self.tables = ReadOnce(self.cache.samples, size=self._blocks_kept)
         self._raws: ReadOnce[RawSample] = ReadOnce(self._raw, size=1)
         self._ahead = ReadAhead()
+        self._pieces = lru_cache(maxsize=_BLOCKS_LOCATED)(self._located)
 
     def _reader_of(self, shard: int) -> ShardReader:
         num_classes = self.cache.identity.num_classes
@@ -70,7 +72,7 @@ class CachedSamples:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and read blocks behind; a worker opens its own."""
-        opened = {"_readers", "tables", "_raws", "_ahead"}
+        opened = {"_readers", "tables", "_raws", "_ahead", "_pieces"}
         return {name: value for name, value in self.__dict__.items() if name not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -132,7 +134,8 @@ class CachedSamples:
                 if self._indexes[self._sources[block].place(row)[0]].file.is_remote:
                     self._ahead.ask(self._raws, block, row)
 
-    def _pieces(self, block: int) -> list[_Piece]:
+    def _located(self, block: int) -> list[_Piece]:
+        """Return the pieces of remote shards that hold the samples of a block."""
         source = self._sources[block]
         rows_of: dict[int, Any] = {}
         if source.places is None:

@@ -12,7 +12,6 @@ from kdcache.errors import ConfigError
 from kdcache.precompute.settle import Settled
 from kdcache.runtime.device import device_name
 from kdcache.store.addresses import public_url
-from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import ROOT_PATH, default_rows_per_block, default_seeds_per_group
 from kdcache.store.manifest import (
     About,
@@ -24,6 +23,7 @@ from kdcache.store.manifest import (
 )
 from kdcache.store.objects import open_objects
 from kdcache.store.root import read_manifest
+from kdcache.store.schemes import demand_makeable
 from kdcache.teachers.embedding import Embedding
 from kdcache.teachers.protocol import Teacher
 from kdcache.views.fingerprint import decoder_fingerprint
@@ -116,12 +116,11 @@ def existing_manifest(url: str) -> Manifest | None:
     """Return the manifest of the cache at ``url``, which is to be written; None if there is none yet.
 
     Raises:
-        ConfigError: it is on a hub, where none is made.
+        ConfigError: it is on a web server or a hub, where none is made.
         StoreError: there is one, but it cannot be read.
     """
     objects = open_objects(url)
-    if isinstance(objects, HubObjects):
-        objects.settle()
+    demand_makeable(objects)
     try:
         objects.size(ROOT_PATH)
     except FileNotFoundError:

@@ -15,7 +15,6 @@ from kdcache.runtime.progress import make_progress
 from kdcache.store.create import agreed_manifest
 from kdcache.store.layout import SAMPLES, VIEWS
 from kdcache.store.objects import ObjectStore, open_objects
-from kdcache.store.web import demand_writable
 from kdcache.store.writer import CacheWriter
 
 __all__ = ["dry_run"]
@@ -48,7 +47,6 @@ def dry_run(config: PrecomputeConfig, *, grow: bool = False, quiet: bool = False
             teachers = build_teachers(settings, say)
             wanted = wanted_manifest(settings, teachers, say)
             objects = open_objects(config.cache)
-            demand_writable(objects)
             writer = CacheWriter(objects, agreed_manifest(objects, wanted, grow=grow))
             return _found(Look.at(Prepared(settings, teachers, writer)), objects)
 

@@ -14,7 +14,6 @@ from kdcache.store.commits import dump_index
 from kdcache.store.layout import INDEX_PATH, SAMPLES, VIEWS, Layout
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
-from kdcache.store.web import demand_writable
 
 __all__ = ["RepairReport", "repair"]
 
@@ -99,7 +98,6 @@ def repair(
     if manifest is None:
         raise StoreError(f"there is no cache at {url} to repair; check the path")
     objects = open_objects(url)
-    demand_writable(objects)
     damage = find_damage(objects, manifest, quiet=quiet)
     if not dry_run:
         _write_documents(objects, damage)

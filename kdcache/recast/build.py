@@ -14,13 +14,12 @@ from kdcache.runtime.interrupt import Interrupts
 from kdcache.runtime.progress import make_progress
 from kdcache.store.commits import CommitRecord, ObjectDigest, content_id, dump_index, dump_record
 from kdcache.store.create import create_or_resume
-from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SAMPLES, VIEWS, Layout, Unit, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.records import list_units, read_record
 from kdcache.store.root import read_manifest
-from kdcache.store.web import demand_writable
+from kdcache.store.schemes import demand_makeable
 
 __all__ = ["Recode", "UnitWork", "build", "content_id_of", "open_target"]
 
@@ -85,13 +84,11 @@ def open_target(url: str | Path, manifest: Manifest, sources: Sequence[Source]) 
     """Return where the new cache goes: a new place, or one where this very work was begun.
 
     Raises:
-        ConfigError: it is on a hub, where none is made.
+        ConfigError: it is on a web server or a hub, where none is made.
         StoreError: another cache is there, or it is one of the sources.
     """
     objects = open_objects(url)
-    demand_writable(objects)
-    if isinstance(objects, HubObjects):
-        objects.settle()
+    demand_makeable(objects)
     if _place(objects.url) in {_place(source.url) for source in sources}:
         raise StoreError(f"--out {objects.url} is one of the caches to read; give it a new path")
     with contextlib.suppress(FileNotFoundError):

@@ -8,12 +8,12 @@ from kdcache.errors import ManifestMismatchError, StoreError
 from kdcache.share.plan import CopyPlan, Item, Work, compare, plan_copy
 from kdcache.share.pool import in_parallel
 from kdcache.share.source import Source, read_source
-from kdcache.share.sums import parse_sums
 from kdcache.store.documents import INDEX_LIMIT, read_limited
 from kdcache.store.hub_objects import HubObjects
 from kdcache.store.layout import CARD_PATHS, ROOT_PATH, SUMS_PATH
 from kdcache.store.manifest import differences
 from kdcache.store.objects import ObjectStore
+from kdcache.store.sums import parse_sums
 
 __all__ = ["read_back", "refuse_wrong", "survey"]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from kdcache.digest import sha256_hex
-from kdcache.share.sums import dump_sums
 from kdcache.store.commits import CommitRecord, content_id, dump_index, dump_record
 from kdcache.store.documents import pretty_json
 from kdcache.store.layout import INDEX_PATH, ROOT_PATH, SUMS_PATH, Layout, record_path
 from kdcache.store.manifest import Manifest
 from kdcache.store.root import array_documents
+from kdcache.store.sums import dump_sums
 
 __all__ = ["CopyPlan", "Item", "Work", "compare", "plan_copy"]
 

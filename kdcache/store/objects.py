@@ -110,9 +110,7 @@ class LocalObjects:
             for folder, folders, names in os.walk(top, onerror=_demand_listed):
                 folders.sort()
                 for name in sorted([*folders, *names]):
-                    file = (
-                        f"{folder}/{name}"  # a Path would take three times as long, of thousands of records
-                    )
+                    file = f"{folder}/{name}"  # a Path takes three times as long
                     with contextlib.suppress(FileNotFoundError):  # another writer's temporary file
                         status = os.lstat(file)
                         demand_plain(file, status.st_mode)

@@ -9,7 +9,7 @@ from kdcache.store.object_store import ObjectStore
 from kdcache.store.remote import SCHEMES, RemoteObjects
 from kdcache.store.web import WEB_SCHEMES, WebObjects
 
-__all__ = ["FORMS", "OPENERS"]
+__all__ = ["FORMS", "OPENERS", "demand_makeable"]
 
 OPENERS: Final[Mapping[str, Callable[[str], ObjectStore]]] = MappingProxyType(
     {
@@ -28,3 +28,13 @@ FORMS: Final = (
     "hf://datasets/owner/name[@rev]",
 )
 """How such addresses are written, for people."""
+
+
+def demand_makeable(objects: ObjectStore) -> None:
+    """Refuse a place where no cache is made object by object, before anything is done for it.
+
+    Raises:
+        ConfigError: it is one: a web server or a hub.
+    """
+    if isinstance(objects, WebObjects | HubObjects):
+        objects.settle()

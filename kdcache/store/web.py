@@ -3,7 +3,6 @@
 It cannot be listed, so ``SHA256SUMS``, which ``kdcache push`` and ``kdcache pull`` write, says what is there.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,18 +11,18 @@ from kdcache.errors import ConfigError, StoreError
 from kdcache.runtime.object_requests import Version
 from kdcache.runtime.object_schemes import WEB
 from kdcache.store.addresses import public_url
+from kdcache.store.layout import SUMS_PATH
 from kdcache.store.object_store import ObjectStore
 from kdcache.store.paths import safe_path
 from kdcache.store.remote import RemoteObjects
 from kdcache.store.stored import UNKNOWN_SIZE, StoredObject
+from kdcache.store.sums import parse_sums
 
 __all__ = ["WEB_SCHEMES", "WebObjects", "demand_writable"]
 
 WEB_SCHEMES: Final = tuple(WEB)
 
-_SUMS: Final = "SHA256SUMS"
 _LARGEST_SUMS: Final = 1 << 26
-_LINE: Final = re.compile(r"[0-9a-f]{64} [ *](.+)")
 
 
 class WebObjects:
@@ -89,30 +88,27 @@ class WebObjects:
             StoreError: there is no such file, or it is larger than any cache's.
         """
         above = f"{prefix.strip('/')}/".lstrip("/")
-        for path in sorted({*self._names(), _SUMS}):
+        for path in sorted({*self._names(), SUMS_PATH}):
             if path.startswith(above):
                 yield StoredObject(path, UNKNOWN_SIZE, 0.0)
 
     def _names(self) -> Iterator[str]:
         try:
-            size = self.size(_SUMS)
-            data = self.get_range(_SUMS, 0, size) if size <= _LARGEST_SUMS else b""
+            size = self.size(SUMS_PATH)
+            data = self.get_range(SUMS_PATH, 0, size) if size <= _LARGEST_SUMS else b""
         except FileNotFoundError as error:
             raise StoreError(
-                f"{self.url} has no {_SUMS}, and a web server lists nothing by itself; a cache served over http must "
-                "have been made by kdcache push (or pull) into the folder that is served: push it there from "
+                f"{self.url} has no {SUMS_PATH}, and a web server lists nothing by itself; a cache served over http "
+                "must have been made by kdcache push (or pull) into the folder that is served: push it there from "
                 "where it was made, which writes that file"
             ) from error
         if size > _LARGEST_SUMS:
             raise StoreError(
-                f"{_SUMS} in {self.url} has {size:,} bytes, but one of a cache has at most {_LARGEST_SUMS:,}; do not "
-                "use this cache, fetch it again from where it was published"
+                f"{SUMS_PATH} in {self.url} has {size:,} bytes, but one of a cache has at most {_LARGEST_SUMS:,}; do "
+                "not use this cache, fetch it again from where it was published"
             )
         # Lines that say something else prove nothing; a name that no cache has is never asked for.
-        for line in data.decode("utf-8", errors="replace").splitlines():
-            found = _LINE.fullmatch(line)
-            if found:
-                yield _known(found[1], self.url)
+        return (_known(path, self.url) for path in parse_sums(data))
 
 
 def demand_writable(objects: ObjectStore) -> None:
@@ -137,7 +133,7 @@ def _known(path: str, url: str) -> str:
         return safe_path(path)
     except ValueError as error:
         raise StoreError(
-            f"{_SUMS} in {url} is not one of a cache: {error}; fetch the cache from elsewhere"
+            f"{SUMS_PATH} in {url} is not one of a cache: {error}; fetch the cache from elsewhere"
         ) from error
 
 

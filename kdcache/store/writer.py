@@ -26,7 +26,6 @@ from kdcache.store.objects import ObjectStore, open_objects
 from kdcache.store.pack import encode_object
 from kdcache.store.records import list_units, read_record
 from kdcache.store.tables import STATUS_PADDING, SampleTable
-from kdcache.store.web import demand_writable
 
 __all__ = ["CacheWriter"]
 
@@ -51,7 +50,6 @@ class CacheWriter:
             StoreError: something else is there, or it cannot be written.
         """
         objects = open_objects(url)
-        demand_writable(objects)
         return cls(objects, create_or_resume(objects, manifest, grow=grow))
 
     def committed(self) -> set[str]:

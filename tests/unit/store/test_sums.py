@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from kdcache.digest import sha256_hex
-from kdcache.share.sums import dump_sums, parse_sums
+from kdcache.store.sums import dump_sums, parse_sums
 
 
 def test_sha256sum_accepts_what_is_written(tmp_path: Path) -> None:
