@@ -255,5 +255,5 @@ def _resident_megabytes() -> float:
 
 if __name__ == "__main__":
     run_alone(
-        __doc__, rows, has_device=True, sizes={"model": str, "seconds": float, "repeats": int, "size": int}
+        __doc__, rows, has_device=True, flags={"model": str, "seconds": float, "repeats": int, "size": int}
     )

@@ -127,4 +127,4 @@ def _environment(folder: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     numbers = ("repeats", "workers", "shards", "samples", "size", "batch_size")
-    run_alone(__doc__, rows, sizes={"latency": float} | dict.fromkeys(numbers, int))
+    run_alone(__doc__, rows, flags={"latency": float} | dict.fromkeys(numbers, int))

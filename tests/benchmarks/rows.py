@@ -111,9 +111,9 @@ def run_alone(
     rows: Callable[..., list[Row]],
     *,
     has_device: bool = False,
-    sizes: Mapping[str, type] | None = None,
+    flags: Mapping[str, type] | None = None,
 ) -> None:
-    """Be a command: ``--short``, ``--json``, ``--device`` where it applies, and a flag for each of ``sizes``.
+    """Be a command: ``--short``, ``--json``, ``--device`` where it applies, and one for each of ``flags``.
 
     A flag that is not given is not passed on.
     """
@@ -124,7 +124,7 @@ def run_alone(
     parser.add_argument("--json", action="store_true")
     if has_device:
         parser.add_argument("--device", default="cpu")
-    for name, kind in (sizes or {}).items():
+    for name, kind in (flags or {}).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
     options = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     as_json = options.pop("json")

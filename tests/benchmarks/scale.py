@@ -6,7 +6,6 @@ short form has 2 views of each sample instead of 10 and the same samples in all 
 and records, fewer bytes.
 """
 
-import argparse
 import json
 import os
 import re
@@ -36,13 +35,13 @@ _WORKERS = {
 }
 
 
-def rows(*, short: bool = False, sizes: tuple[int, ...] = SIZES) -> list[Row]:
+def rows(*, short: bool = False, sizes: tuple[int, ...] = SIZES, folder: Path | None = None) -> list[Row]:
     """Return what was measured; the last size is the one that budgets are about."""
     outputs = real_outputs(4 if short else 16)
     found: list[Row] = []
     held: dict[str, list[float]] = {}
     for num_samples in sizes:
-        with tempfile.TemporaryDirectory() as place, _home(Path(place)):
+        with tempfile.TemporaryDirectory(dir=folder) as place, _home(Path(place)):
             started, views = time.perf_counter(), 2 if short else 10
             cache, shards = make_cache(
                 Path(place, "made"), num_samples, num_views=views, outputs=outputs, repeat_samples=short
@@ -161,11 +160,7 @@ def _home(folder: Path) -> Iterator[None]:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--folder")
-    options, sys.argv[1:] = parser.parse_known_args()
-    tempfile.tempdir = options.folder
-    run_alone(__doc__, rows)
+    run_alone(__doc__, rows, flags={"folder": Path})
 
 
 if __name__ == "__main__":

@@ -9,10 +9,7 @@ The short form is EfficientNet-Lite0 alone over 1,024 crops (a block of 1,024 ro
 4 crops of each sample. ``--plot`` and ``--tables`` write the picture and the tables of docs/benchmarks.md.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.rows import Row, run_alone
@@ -94,11 +91,7 @@ def _sizes(kept: Kept) -> str:
 
 def main() -> None:
     """Print the figures; ``--plot`` and ``--tables`` write what docs/benchmarks.md shows."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--tables", type=Path)
-    own, sys.argv[1:] = parser.parse_known_args()
-    run_alone(__doc__, partial(rows, plot=own.plot, tables=own.tables))
+    run_alone(__doc__, rows, flags={"plot": Path, "tables": Path})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ also writes bars of images/s (it needs matplotlib).
 - loader: two processes that render, with targets and without.
 """
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -214,11 +212,8 @@ def draw_bars(bars: dict[str, Rates], path: Path) -> None:
 
 
 def main() -> None:
-    """Take ``--plot`` off the command line; the rest is every benchmark's."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--plot", type=Path)
-    options, sys.argv[1:] = parser.parse_known_args()
-    run_alone(__doc__, partial(rows, plot=options.plot), has_device=True)
+    """Print the table; ``--plot`` draws bars, too."""
+    run_alone(__doc__, rows, has_device=True, flags={"plot": Path})
 
 
 if __name__ == "__main__":

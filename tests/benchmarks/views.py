@@ -124,4 +124,4 @@ def _ratio(
 
 
 if __name__ == "__main__":
-    run_alone(__doc__, rows, sizes={"repeats": int, "images": int})
+    run_alone(__doc__, rows, flags={"repeats": int, "images": int})
