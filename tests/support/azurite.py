@@ -8,10 +8,8 @@ import http.client
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -19,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port, wait_for_port
+
 __all__ = ["CONTAINER", "Azurite", "azurite"]
 
 CONTAINER = "caches"
 _ACCOUNT = "testaccount"
 _VERSION = "2023-11-03"
-_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,7 @@ class Azurite:
 def azurite(folder: Path) -> Iterator[Azurite]:
     """Run Azurite; the test is skipped where it is not installed."""
     program = _program()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = Azurite(f"http://127.0.0.1:{port}")
     where = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder / "blobs")]
     with (folder / "azurite.log").open("wb") as log:
@@ -86,7 +83,7 @@ def azurite(folder: Path) -> Iterator[Azurite]:
             env=os.environ | {"AZURITE_ACCOUNTS": f"{_ACCOUNT}:{server.key}"},
         )
     try:
-        _wait(port, process, folder / "azurite.log")
+        wait_for_port(port, process, folder / "azurite.log")
         server.make_container(CONTAINER)
         yield server
     finally:
@@ -100,16 +97,3 @@ def _program() -> str:
     if program is None or shutil.which("node") is None:
         pytest.skip("Azurite is not installed; 'tests/support/azurite.sh' installs it where npm is there")
     return program
-
-
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Azurite does not run: {log.read_text()}") from error
-            time.sleep(0.05)
-        else:
-            return

@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.support.servers import QuietServer, serving
 
 __all__ = ["FlakyProxy", "flaky_proxy"]
 
@@ -151,26 +153,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: connections break here on purpose."""
-
-
 @contextlib.contextmanager
 def flaky_proxy(target: str, *, share: float = 0.0, seed: int = 0) -> Iterator[FlakyProxy]:
     """Run a proxy before ``target``."""
     handler = type("Handler", (_Handler,), {})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = QuietServer(("127.0.0.1", 0), handler)
     proxy = FlakyProxy(f"http://127.0.0.1:{server.server_address[1]}", target, share=share, seed=seed)
     handler.proxy = proxy  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield proxy
-    finally:
-        proxy.closed.set()
-        server.shutdown()
-        server.server_close()
+    with serving(server):
+        try:
+            yield proxy
+        finally:
+            proxy.closed.set()

@@ -3,17 +3,16 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port, wait_for_port
+
 __all__ = ["nginx"]
 
-_SECONDS = 20.0
 _CONFIG = """
 daemon off;
 master_process off;
@@ -48,9 +47,7 @@ def nginx(root: Path, folder: Path, *, more: str = "") -> Iterator[str]:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed; 'make packages' installs it where that can be done")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = _CONFIG.format(
         folder=folder,
         root=root,
@@ -68,21 +65,8 @@ def nginx(root: Path, folder: Path, *, more: str = "") -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait(port, process, folder)
+        wait_for_port(port, process, folder / "error.log")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nginx does not run: {(folder / 'error.log').read_text()}") from error
-            time.sleep(0.02)
-        else:
-            return

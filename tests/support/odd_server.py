@@ -1,12 +1,13 @@
 """Web servers that answer oddly: they know no ranges, say one size and send another, or redirect for ever."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
+
+from tests.support.servers import QuietServer, serving
 
 __all__ = ["OddServer", "odd_server", "python_server"]
 
@@ -76,34 +77,16 @@ class _Files(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: connections break here on purpose."""
-
-
 @contextlib.contextmanager
 def odd_server(way: str, *, size: int) -> Iterator[OddServer]:
     """Run one."""
     odd = OddServer(way, size)
-    with _running(_Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"odd": odd}))) as odd.address:
+    with serving(QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"odd": odd}))) as odd.address:
         yield odd
 
 
 @contextlib.contextmanager
 def python_server(root: Path) -> Iterator[str]:
     """Run ``python -m http.server``'s own, which knows no ranges, and yield its address."""
-    with _running(_Server(("127.0.0.1", 0), partial(_Files, directory=str(root)))) as address:
+    with serving(QuietServer(("127.0.0.1", 0), partial(_Files, directory=str(root)))) as address:
         yield address
-
-
-@contextlib.contextmanager
-def _running(server: ThreadingHTTPServer) -> Iterator[str]:
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.servers import free_port
 
 __all__ = ["BUCKET", "SERVERS", "S3Server", "moto_server", "seaweed_server"]
 
@@ -78,13 +79,6 @@ def _client(endpoint: str) -> Any:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _script(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
@@ -121,7 +115,7 @@ def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> 
 @contextlib.contextmanager
 def moto_server(folder: Path) -> Iterator[S3Server]:
     """Run moto's S3 server."""
-    port = _free_port()
+    port = free_port()
     command = [_script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, f"http://127.0.0.1:{port}", folder / "moto.log") as server:
         yield server
@@ -137,7 +131,7 @@ def seaweed_server(folder: Path) -> Iterator[S3Server]:
         "actions": ["Admin"],
     }
     (folder / "weed.json").write_text(json.dumps({"identities": [account]}), encoding="utf-8")
-    ports = [_free_port() for _ in range(8)]
+    ports = [free_port() for _ in range(8)]
     names = ("master.port", "volume.port", "filer.port", "s3.port")
     # Its gRPC ports are these plus 10,000 unless they are given, and that may be beyond the last port.
     grpc = ("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")

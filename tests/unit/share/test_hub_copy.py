@@ -58,9 +58,8 @@ def test_the_manifest_is_in_the_last_of_several_commits(
     assert ["README.md" in files for files in states] == ["zarr.json" in files for files in states]
 
 
-def test_a_push_that_failed_between_commits_sends_only_the_rest(
-    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _push_two_commits(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a push that the hub refuses after two commits of 20 files."""
     monkeypatch.setattr(hub_copy, "_FILES_A_COMMIT", 20)
     hub.before = lambda _method, path: (
         403 if "/commit/" in path and hub.count("POST", "/commit/") > 2 else None
@@ -68,6 +67,12 @@ def test_a_push_that_failed_between_commits_sends_only_the_rest(
     with pytest.raises(StoreError, match="cannot write"):
         push(cache, URL, quiet=True)
     hub.before = lambda _method, _path: None
+
+
+def test_a_push_that_failed_between_commits_sends_only_the_rest(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _push_two_commits(hub, cache, monkeypatch)
     sent = hub.count("PUT", "/large/")
     report = push(cache, URL, quiet=True)
     assert report.present == 40
@@ -80,13 +85,7 @@ def test_a_hub_that_keeps_all_as_large_files_knows_their_sums(
     hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.texts_are_large = True
-    monkeypatch.setattr(hub_copy, "_FILES_A_COMMIT", 20)
-    hub.before = lambda _method, path: (
-        403 if "/commit/" in path and hub.count("POST", "/commit/") > 2 else None
-    )
-    with pytest.raises(StoreError, match="cannot write"):
-        push(cache, URL, quiet=True)
-    hub.before = lambda _method, _path: None
+    _push_two_commits(hub, cache, monkeypatch)
     read = hub.count("GET", "/resolve/")
     assert push(cache, URL, dry_run=True).read_back == 0
     assert hub.count("GET", "/resolve/") == read
