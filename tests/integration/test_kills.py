@@ -106,8 +106,7 @@ def _finish(place: Place, url: str, views: int, ledger: KillLedger) -> None:
     ("place", "phases"),
     [
         pytest.param("disk", LOCAL_PHASES, id="disk"),
-        pytest.param("seaweedfs", REMOTE_PHASES[-1:], id="seaweedfs-short"),
-        pytest.param("seaweedfs", REMOTE_PHASES, id="seaweedfs-soak", marks=pytest.mark.soak),
+        pytest.param("seaweedfs", REMOTE_PHASES, id="seaweedfs"),
         pytest.param("moto", REMOTE_PHASES, id="moto-soak", marks=pytest.mark.soak),
     ],
     indirect=["place"],
