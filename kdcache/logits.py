@@ -1,8 +1,8 @@
 """Top-k teacher logits as NumPy arrays: the one form in which they are cut, encoded, read and joined.
 
-Logits are natural-log scores before softmax (never probabilities). The tail is what the cut leaves; its
-mass at T = 1, 2 and 4 is computed from all logits before the cut, so that any temperature from 1 to 4 can
-be chosen at training time: kept classes follow ``softmax(logits / T) * (1 - tail mass at T)``.
+Logits are natural-log scores before softmax (never probabilities). The tail is the classes that were cut off. Five
+numbers say enough of it that any temperature can be chosen at training time, where kept classes follow
+``softmax(logits / T) * (1 - tail mass at T)``.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcache.errors import ConfigError
-
 __all__ = [
-    "TAIL_TEMPERATURES",
+    "NO_TAIL",
     "Float32",
     "Int32",
     "TopKLogits",
     "all_classes",
-    "interpolate_tail",
+    "cubic_at_half",
     "order_keys",
+    "tail_log_sum",
     "top_k",
 ]
 
-TAIL_TEMPERATURES = (1.0, 2.0, 4.0)
+NO_TAIL = (0.0, -np.inf, 0.0, 0.0, 0.0)
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -39,18 +38,16 @@ class TopKLogits:
             kept in class order (then K = C).
         logits_NK: float32 logits of the kept classes, absolute; -inf where there is no class.
         top1_N: float32 largest logit; NaN marks a row without targets (bad sample or padding).
-        tail_log_odds_N3: float32 log(tail mass / kept mass) at T = 1, 2, 4; -inf where there is no tail.
-        mean_N: float32 mean over all finite logits, relative to ``top1_N`` (so never above 0).
-        std_N: float32 standard deviation over all finite logits.
+        tail_N5: float32; of the finite logits that were cut off their number, log(tail mass / kept mass) at T = 1,
+            mean relative to ``top1_N`` (so never above 0), standard deviation, and the bend of ``tail_log_sum``;
+            0, -inf, 0, 0, 0 (``NO_TAIL``) where there is no tail.
         num_classes: C, the size of the class space.
     """
 
     class_ids_NK: Int32 | None
     logits_NK: Float32
     top1_N: Float32
-    tail_log_odds_N3: Float32
-    mean_N: Float32
-    std_N: Float32
+    tail_N5: Float32
     num_classes: int
 
     def __len__(self) -> int:
@@ -68,25 +65,27 @@ class TopKLogits:
             None if self.class_ids_NK is None else self.class_ids_NK[rows],
             self.logits_NK[rows],
             self.top1_N[rows],
-            self.tail_log_odds_N3[rows],
-            self.mean_N[rows],
-            self.std_N[rows],
+            self.tail_N5[rows],
             self.num_classes,
         )
 
     def tail_mass_N(self, temperature: float) -> Float32:
-        """Return the share of probability outside the kept classes at ``temperature`` in [1, 4].
-
-        Between the stored temperatures the log-odds are interpolated linearly in 1/T. Where every class is
-        kept there is no tail at any temperature.
-
-        Raises:
-            ConfigError: classes were cut off and ``temperature`` is not in [1, 4].
-        """
-        if self.class_ids_NK is None:
-            return np.zeros(len(self), dtype=np.float32)
-        log_odds_N = interpolate_tail(self.tail_log_odds_N3, temperature)
-        mass_N: Float32 = (0.5 * (1.0 + np.tanh(0.5 * log_odds_N))).astype(np.float32)
+        """Return the share of probability outside the kept classes at ``temperature``: ``tail_log_sum``."""
+        count_N, log_odds_N, mean_N, std_N, bend_N = self.tail_N5.T
+        has_tail_N = count_N > 0
+        below_NK = np.where(has_tail_N[:, None], self.logits_NK - self.top1_N[:, None], np.float32(0.0))
+        inverse = np.float32(1.0 / temperature)
+        log_tail_N = tail_log_sum(
+            inverse,
+            log_count=np.log(np.maximum(count_N, np.float32(1.0))),
+            log_sum=np.where(has_tail_N, log_odds_N, np.float32(0.0)) + _log_sum_exp(below_NK),
+            mean=mean_N,
+            std=std_N,
+            bend=bend_N,
+            worst=below_NK[:, -1],
+        )
+        tanh_N = np.tanh(np.float32(0.5) * (log_tail_N - _log_sum_exp(below_NK * inverse)))
+        mass_N: Float32 = np.where(has_tail_N, 0.5 * (1.0 + tanh_N), 0.0).astype(np.float32)
         return mass_N
 
     def kept_probs_NK(self, temperature: float) -> Float32:
@@ -111,27 +110,41 @@ class TopKLogits:
         return dense_NC
 
 
-def interpolate_tail(tail_log_odds_N3: Float32, temperature: float) -> Float32:
-    """Return the tail log-odds at ``temperature`` in [1, 4], linear in 1/T between the stored ones.
+def tail_log_sum(
+    inverse: Any, *, log_count: Any, log_sum: Any, mean: Any, std: Any, bend: Any, worst: Any
+) -> Any:
+    """Return the log of the sum of exp(z / T) over the tail's n logits z, of NumPy arrays and tensors alike.
 
-    Raises:
-        ConfigError: ``temperature`` is not in [1, 4].
+    With s = 1/T, B(s) = log sum exp(s z) starts at log n with the slope ``mean`` and the curvature ``std``^2, and is
+    ``log_sum`` at s = 1. The cubic with these four properties misses B at s = 1/2 by ``bend``; up to s = 1 the quartic
+    that has it, too, stands for B, held between the tangent at 0 and the chord, as B itself is, being convex. Beyond
+    (T < 1) the slope grows towards ``worst``, which no logit of the tail exceeds: worst - g / (1 + r u)^2 at
+    s = 1 + u, where g closes the gap at 1 and 2 r g, the curvature there, is std^2 where the logits lie close
+    together and g^2, that of a crowd just below ``worst``, where they don't.
+
+    Args:
+        inverse: s, a scalar array or one of each row.
+        log_count: log n.
+        log_sum: B(1).
+        mean: of the logits.
+        std: their standard deviation.
+        bend: B(1/2) less the cubic there.
+        worst: the smallest kept logit, relative to the same as all others.
     """
-    if not TAIL_TEMPERATURES[0] <= temperature <= TAIL_TEMPERATURES[-1]:
-        raise ConfigError(
-            f"temperature {temperature} is not between 1 and 4, where the mass of the cut-off classes "
-            "is known; choose one from there, or precompute with the dense8 encoding"
-        )
-    inverse = 1.0 / temperature
-    upper = 0 if inverse >= 0.5 else 1
-    ends = 1.0 / TAIL_TEMPERATURES[upper], 1.0 / TAIL_TEMPERATURES[upper + 1]
-    weight = np.float32((inverse - ends[1]) / (ends[0] - ends[1]))
-    if weight == 1.0:
-        return tail_log_odds_N3[:, upper]
-    if weight == 0.0:
-        return tail_log_odds_N3[:, upper + 1]
-    mixed_N: Float32 = weight * tail_log_odds_N3[:, upper] + (1 - weight) * tail_log_odds_N3[:, upper + 1]
-    return mixed_N
+    inside, beyond = inverse.clip(max=1.0), (inverse - 1.0).clip(min=0.0)
+    variance, chord = std * std, log_sum - log_count
+    third, fourth = chord - mean - 0.5 * variance, 16.0 * bend
+    rise = mean + inside * (0.5 * variance + inside * (third + (1.0 - inside) * fourth))
+    rise = rise.clip(min=mean).clip(max=chord)
+    slope = (mean + variance + 3.0 * third - fourth).clip(min=chord)
+    gap = (worst - slope).clip(min=0.0)
+    rate = 0.5 * variance * gap / (variance + gap * gap + 1e-6)
+    return log_count + inside * rise + beyond * (worst - gap / (1.0 + rate * beyond))
+
+
+def cubic_at_half(*, log_count: Any, log_sum: Any, mean: Any, std: Any) -> Any:
+    """Return at s = 1/2 the cubic of ``tail_log_sum``; what the tail's log-sum at T = 2 exceeds it by is the bend."""
+    return log_count + 0.375 * mean + std * std / 16.0 + 0.125 * (log_sum - log_count)
 
 
 def order_keys(logits_NC: Float32) -> NDArray[np.int64]:
@@ -149,8 +162,8 @@ def order_keys(logits_NC: Float32) -> NDArray[np.int64]:
 def top_k(logits_NC: Float32, k: int) -> TopKLogits:
     """Cut (N, C) float32 logits to their ``k`` best classes; the reference for the cut on the device.
 
-    Classes at -inf are never kept: their places read class id -1. The tail's log-odds come from the
-    classes that are left, in float32 before any truncation.
+    Classes at -inf are never kept: their places read class id -1. The tail is that of the classes that are left, in
+    float32 before any truncation.
 
     Raises:
         ValueError: ``k`` is not in [1, C], a logit is NaN or +inf, or a row holds no finite logit.
@@ -162,14 +175,11 @@ def top_k(logits_NC: Float32, k: int) -> TopKLogits:
     kept_NK = np.take_along_axis(logits_NC, ids_NK, axis=1)
     tail_NC = logits_NC.copy()
     np.put_along_axis(tail_NC, ids_NK, -np.inf, axis=1)
-    mean_N, std_N = _moments(logits_NC - top1_N[:, None])
     return TopKLogits(
         class_ids_NK=np.where(np.isneginf(kept_NK), -1, ids_NK).astype(np.int32),
         logits_NK=kept_NK,
         top1_N=top1_N,
-        tail_log_odds_N3=_tail_log_odds(tail_NC - top1_N[:, None], kept_NK - top1_N[:, None]),
-        mean_N=mean_N,
-        std_N=std_N,
+        tail_N5=_tail(tail_NC - top1_N[:, None], kept_NK - top1_N[:, None]),
         num_classes=logits_NC.shape[1],
     )
 
@@ -181,9 +191,8 @@ def all_classes(logits_NC: Float32) -> TopKLogits:
         ValueError: a logit is NaN or +inf, or a row holds no finite logit.
     """
     top1_N = _largest(logits_NC)
-    mean_N, std_N = _moments(logits_NC - top1_N[:, None])
-    no_tail_N3 = np.full((len(logits_NC), 3), -np.inf, dtype=np.float32)
-    return TopKLogits(None, logits_NC, top1_N, no_tail_N3, mean_N, std_N, logits_NC.shape[1])
+    no_tail_N5 = np.tile(np.array(NO_TAIL, dtype=np.float32), (len(logits_NC), 1))
+    return TopKLogits(None, logits_NC, top1_N, no_tail_N5, logits_NC.shape[1])
 
 
 def _largest(logits_NC: Float32) -> Float32:
@@ -193,13 +202,19 @@ def _largest(logits_NC: Float32) -> Float32:
     return top1_N
 
 
-def _tail_log_odds(tail_NC: Float32, kept_NK: Float32) -> Float32:
-    columns = [
-        _log_sum_exp(tail_NC * np.float32(1.0 / temperature))
-        - _log_sum_exp(kept_NK * np.float32(1.0 / temperature))
-        for temperature in TAIL_TEMPERATURES
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
+def _tail(tail_NC: Float32, kept_NK: Float32) -> Float32:
+    is_finite_NC = np.isfinite(tail_NC)
+    count_N = is_finite_NC.sum(axis=1)
+    some_N = np.maximum(count_N, 1)
+    mean_N = tail_NC.sum(axis=1, where=is_finite_NC, dtype=np.float64) / some_N
+    squares_NC = np.square(tail_NC - mean_N[:, None])
+    std_N = np.sqrt(squares_NC.sum(axis=1, where=is_finite_NC) / some_N)
+    log_sum_N, half_N = (np.where(count_N > 0, _log_sum_exp(tail_NC * s), 0.0) for s in (1.0, 0.5))
+    cubic_N = cubic_at_half(log_count=np.log(some_N), log_sum=log_sum_N, mean=mean_N, std=std_N)
+    columns = [count_N, log_sum_N - _log_sum_exp(kept_NK), mean_N, std_N, half_N - cubic_N]
+    tail_N5 = np.stack(columns, axis=1).astype(np.float32)
+    tail_N5[count_N == 0] = NO_TAIL
+    return tail_N5
 
 
 def _log_sum_exp(values_NC: Float32) -> Float32:
@@ -209,11 +224,3 @@ def _log_sum_exp(values_NC: Float32) -> Float32:
     with np.errstate(divide="ignore"):
         log_N: Float32 = np.log(np.exp(values_NC - shift_N[:, None]).sum(axis=1)) + shift_N
     return log_N
-
-
-def _moments(relative_NC: Float32) -> tuple[Float32, Float32]:
-    """Return mean and standard deviation over the finite logits of each row."""
-    is_finite_NC = np.isfinite(relative_NC)
-    mean_N = relative_NC.mean(axis=1, where=is_finite_NC, dtype=np.float64)
-    std_N = relative_NC.std(axis=1, where=is_finite_NC, dtype=np.float64)
-    return mean_N.astype(np.float32), std_N.astype(np.float32)

@@ -4,9 +4,9 @@ The bound. Let the logits of two distributions differ by at most e, up to a shif
 at most e^2 / 2 (Hoeffding's lemma for a variable whose range is 2e). The outcomes are the kept classes and, as
 one more, the tail; e is the sum of what the encoding states and of what arithmetic may differ by:
 
-- ``gap8``: 1/32 nat for a kept class, and 1/512 for the tail's log-odds;
+- ``gap8``: 1/32 nat for a kept class, and 1/128 for the tail's log-odds;
 - ``dense8``: half a step of the view at hand, (largest - smallest logit) / 508;
-- ``float32``: 0; ``hard``: 1/512 for the tail's log-odds;
+- ``float32``: 0; ``hard``: 1/128 for the tail's log-odds;
 - arithmetic, for another batch size, thread count or device: 1/64 nat in float32, 1/8 in half precision.
 """
 
@@ -137,7 +137,7 @@ def _encoding_error(stored: TopKLogits, entry: TeacherIdentity) -> float:
     if entry.encoding == "dense8":
         finite_C = stored.logits_NK[0][np.isfinite(stored.logits_NK[0])]
         return float(finite_C.max() - finite_C.min()) / _HALF_STEPS
-    return {"gap8": 1 / 32 + 1 / 512, "hard": 1 / 512, "float32": 0.0}[entry.encoding]
+    return {"gap8": 1 / 32 + 1 / 128, "hard": 1 / 128, "float32": 0.0}[entry.encoding]
 
 
 def _outcomes_now(logits_C: Float64, ids_K: NDArray[np.int64]) -> Float64:
@@ -148,7 +148,7 @@ def _outcomes_now(logits_C: Float64, ids_K: NDArray[np.int64]) -> Float64:
 
 
 def _outcomes_stored(stored_K: Float64, stored: TopKLogits) -> Float64:
-    log_odds = -np.inf if stored.class_ids_NK is None else float(stored.tail_log_odds_N3[0, 0])
+    log_odds = -np.inf if stored.class_ids_NK is None else float(stored.tail_N5[0, 1])
     log_kept, log_tail = -np.logaddexp(0.0, log_odds), -np.logaddexp(0.0, -log_odds)
     return np.append(stored_K - _log_sum_exp(stored_K) + log_kept, log_tail)
 

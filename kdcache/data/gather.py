@@ -49,8 +49,6 @@ def _joined(parts: list[TopKLogits]) -> TopKLogits:
         class_ids_NK=np.concatenate(ids) if ids else None,
         logits_NK=np.concatenate([part.logits_NK for part in parts]),
         top1_N=np.concatenate([part.top1_N for part in parts]),
-        tail_log_odds_N3=np.concatenate([part.tail_log_odds_N3 for part in parts]),
-        mean_N=np.concatenate([part.mean_N for part in parts]),
-        std_N=np.concatenate([part.std_N for part in parts]),
+        tail_N5=np.concatenate([part.tail_N5 for part in parts]),
         num_classes=parts[0].num_classes,
     )

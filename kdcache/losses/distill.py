@@ -34,7 +34,7 @@ def kl(
 
     Raises:
         ConfigError: ``tail`` is unknown, the student has another number of classes than the teacher, or
-            ``temperature`` is not above 0, or classes were cut off and it is not in [1, 4].
+            ``temperature`` is not above 0.
     """
     check(student_logits_BC, teacher, temperature=temperature)
     check_tail(tail, loss="kl")

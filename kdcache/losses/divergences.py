@@ -37,7 +37,7 @@ def reverse_kl(
 
     Raises:
         ConfigError: ``tail`` is not ``bucket``, the student has another number of classes than the teacher,
-            or ``temperature`` is not above 0, or classes were cut off and it is not in [1, 4].
+            or ``temperature`` is not above 0.
     """
     check(student_logits_BC, teacher, temperature=temperature)
     check_tail(tail, loss="reverse-kl", allowed=("bucket",))
@@ -73,8 +73,7 @@ def jsd(
 
     Raises:
         ConfigError: ``beta`` is not between 0 and 1, ``tail`` is not ``bucket``, the student has another number
-            of classes than the teacher, or ``temperature`` is not above 0, or classes were cut off and it is
-            not in [1, 4].
+            of classes than the teacher, or ``temperature`` is not above 0.
     """
     check(student_logits_BC, teacher, temperature=temperature)
     check_tail(tail, loss="jsd", allowed=("bucket",))

@@ -70,11 +70,7 @@ class Outcomes:
 
 
 def outcomes(log_p_BC: Tensor, teacher: TeacherTargets, *, temperature: float, tail: Tail) -> Outcomes:
-    """Return the teacher at ``temperature`` beside the student's log-probs, under a tail policy.
-
-    Raises:
-        ConfigError: the tail's mass is needed, and ``temperature`` is not in [1, 4].
-    """
+    """Return the teacher at ``temperature`` beside the student's log-probs, under a tail policy."""
     is_needed = tail != "drop" and teacher.class_ids_BK is not None
     return pair_up(
         log_p_BC,

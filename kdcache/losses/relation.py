@@ -39,7 +39,7 @@ def dist(
 
     Raises:
         ConfigError: the student has another number of classes than the teacher, or ``temperature`` is not
-            above 0, or classes were cut off and it is not in [1, 4].
+            above 0.
     """
     check(student_logits_BC, teacher, temperature=temperature)
     with torch.autocast(student_logits_BC.device.type, enabled=False):

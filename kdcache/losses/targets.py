@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from kdcache.errors import ConfigError
-from kdcache.logits import TAIL_TEMPERATURES, TopKLogits
+from kdcache.logits import TopKLogits, tail_log_sum
 
 __all__ = ["TeacherTargets"]
 
@@ -27,18 +26,15 @@ class TeacherTargets:
             is kept in class order (then K = C).
         logits_BK: float32 logits of the kept classes, absolute; -inf where there is no class.
         top1_B: float32 largest logit; NaN marks a row without targets, which no loss counts.
-        tail_log_odds_B3: float32 log(tail mass / kept mass) at T = 1, 2, 4; -inf where there is no tail.
-        mean_B: float32 mean over all finite logits, relative to ``top1_B``.
-        std_B: float32 standard deviation over all finite logits.
+        tail_B5: float32; of the finite logits that were cut off their number, log(tail mass / kept mass) at T = 1,
+            mean relative to ``top1_B``, standard deviation and bend; ``NO_TAIL`` where there is no tail.
         num_classes: C, the size of the class space.
     """
 
     class_ids_BK: Tensor | None
     logits_BK: Tensor
     top1_B: Tensor
-    tail_log_odds_B3: Tensor
-    mean_B: Tensor
-    std_B: Tensor
+    tail_B5: Tensor
     num_classes: int
 
     @classmethod
@@ -49,9 +45,7 @@ class TeacherTargets:
             class_ids_BK=None if ids_NK is None else torch.tensor(ids_NK, dtype=torch.int64),
             logits_BK=torch.tensor(cut.logits_NK, dtype=torch.float32),
             top1_B=torch.tensor(cut.top1_N, dtype=torch.float32),
-            tail_log_odds_B3=torch.tensor(cut.tail_log_odds_N3, dtype=torch.float32),
-            mean_B=torch.tensor(cut.mean_N, dtype=torch.float32),
-            std_B=torch.tensor(cut.std_N, dtype=torch.float32),
+            tail_B5=torch.tensor(cut.tail_N5, dtype=torch.float32),
             num_classes=cut.num_classes,
         )
 
@@ -63,9 +57,7 @@ class TeacherTargets:
             class_ids_BK=torch.cat(ids) if ids else None,
             logits_BK=torch.cat([part.logits_BK for part in parts]),
             top1_B=torch.cat([part.top1_B for part in parts]),
-            tail_log_odds_B3=torch.cat([part.tail_log_odds_B3 for part in parts]),
-            mean_B=torch.cat([part.mean_B for part in parts]),
-            std_B=torch.cat([part.std_B for part in parts]),
+            tail_B5=torch.cat([part.tail_B5 for part in parts]),
             num_classes=parts[0].num_classes,
         )
 
@@ -116,30 +108,29 @@ class TeacherTargets:
         safe_BK = torch.where(self.valid_B[:, None], self.logits_BK - self.top1_B[:, None], 0.0)
         return log_softmax(safe_BK / temperature, dim=1)
 
-    def tail_log_odds(self, temperature: float) -> Tensor:
+    def tail_log_odds(self, temperature: float | Tensor) -> Tensor:
         """Return log(tail mass / kept mass) at ``temperature``, (B,); -inf where nothing was cut off.
 
-        Between the stored temperatures it is linear in 1/T (Lagrange's rule on the two that enclose it).
-
-        Raises:
-            ConfigError: classes were cut off and ``temperature`` is not in [1, 4], where their mass is known.
+        ``temperature`` is one number, or one for each row, (B,). How closely it is known: ``tail_log_sum``.
         """
         if self.class_ids_BK is None:
             return torch.full_like(self.top1_B, -torch.inf)
-        low, high = TAIL_TEMPERATURES[0], TAIL_TEMPERATURES[-1]
-        if not low <= temperature <= high:
-            raise ConfigError(
-                f"temperature {temperature:g}: a cache of the top {self.logits_BK.shape[1]} of "
-                f"{self.num_classes} classes knows the tail's mass from T = {low:g} to {high:g} only; "
-                "choose a temperature in that range, or precompute with encoding dense8 (every class)"
-            )
-        safe_B3 = torch.where(self.valid_B[:, None], self.tail_log_odds_B3, -torch.inf)
-        if temperature in TAIL_TEMPERATURES:
-            return safe_B3[:, TAIL_TEMPERATURES.index(temperature)]
-        left = 0 if temperature < TAIL_TEMPERATURES[1] else 1
-        ends = 1.0 / TAIL_TEMPERATURES[left], 1.0 / TAIL_TEMPERATURES[left + 1]
-        weight = (1.0 / temperature - ends[1]) / (ends[0] - ends[1])
-        return weight * safe_B3[:, left] + (1.0 - weight) * safe_B3[:, left + 1]
+        count_B, log_odds_B, mean_B, std_B, bend_B = self.tail_B5.unbind(dim=1)
+        has_tail_B = (count_B > 0) & self.valid_B
+        # Rows without a tail compute with zeros, and are overwritten at the end.
+        below_BK = torch.where(has_tail_B[:, None], self.logits_BK - self.top1_B[:, None], 0.0)
+        inverse = torch.as_tensor(1.0 / temperature, dtype=torch.float32, device=self.top1_B.device)
+        log_tail_B = tail_log_sum(
+            inverse,
+            log_count=count_B.clamp(min=1.0).log(),
+            log_sum=torch.where(has_tail_B, log_odds_B, 0.0) + below_BK.logsumexp(dim=1),
+            mean=mean_B,
+            std=std_B,
+            bend=bend_B,
+            worst=below_BK[:, -1],
+        )
+        log_kept_B = (below_BK * inverse.reshape(-1, 1)).logsumexp(dim=1)
+        return torch.where(has_tail_B, log_tail_B - log_kept_B, -torch.inf)
 
     def kept_log_probs(self, temperature: float) -> Tensor:
         """Return the log-probs of the kept classes, (B, K); with the tail's mass they sum to one."""

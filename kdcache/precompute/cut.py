@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcache.logits import TAIL_TEMPERATURES, Float32, TopKLogits
+from kdcache.logits import NO_TAIL, Float32, TopKLogits, cubic_at_half
 
 __all__ = ["DeviceCut", "DeviceFeatures", "cut_all", "cut_top_k", "order_keys", "top_k_ids"]
 
@@ -22,7 +22,7 @@ class DeviceCut:
     Attributes:
         class_ids_BK: int32, best first, -1 where there is no class; None when all classes are kept.
         logits_BK: float32, absolute.
-        head_B6: float32 top-1, tail log-odds at T = 1, 2, 4, mean relative to the top-1, deviation.
+        head_B6: float32 top-1, and the tail as in ``TopKLogits``.
         num_classes: C.
         ready: recorded behind the copies; None where copies don't overlap with work.
     """
@@ -54,9 +54,7 @@ class DeviceCut:
             class_ids_NK=None if self.class_ids_BK is None else self.class_ids_BK.cpu().numpy(),
             logits_NK=self.logits_BK.cpu().numpy(),
             top1_N=head_B6[:, 0],
-            tail_log_odds_N3=np.ascontiguousarray(head_B6[:, 1:4]),
-            mean_N=head_B6[:, 4],
-            std_N=head_B6[:, 5],
+            tail_N5=np.ascontiguousarray(head_B6[:, 1:]),
             num_classes=self.num_classes,
         )
 
@@ -98,22 +96,15 @@ def cut_top_k(logits_BC: Tensor, k: int) -> DeviceCut:
     kept_BK = logits_BC.gather(1, ids_BK)
     top1_B1 = logits_BC.amax(dim=1, keepdim=True)
     tail_BC = (logits_BC - top1_B1).scatter_(1, ids_BK, -torch.inf)
-    kept_relative_BK = kept_BK - top1_B1
-    tails = [
-        torch.logsumexp(tail_BC / t, dim=1) - torch.logsumexp(kept_relative_BK / t, dim=1)
-        for t in TAIL_TEMPERATURES
-    ]
     class_ids_BK = ids_BK.masked_fill(torch.isneginf(kept_BK), -1).to(torch.int32)
-    head_B6 = torch.stack([top1_B1[:, 0], *tails, *_moments(logits_BC - top1_B1)], dim=1)
+    head_B6 = torch.stack([top1_B1[:, 0], *_tail(tail_BC, kept_BK - top1_B1)], dim=1)
     return DeviceCut(class_ids_BK, kept_BK, head_B6, logits_BC.shape[1])
 
 
 def cut_all(logits_BC: Tensor) -> DeviceCut:
     """Keep every class, in class order; there is no tail."""
-    top1_B1 = logits_BC.amax(dim=1, keepdim=True)
-    no_tail_B = torch.full_like(top1_B1[:, 0], -torch.inf)
-    mean_B, std_B = _moments(logits_BC - top1_B1)
-    head_B6 = torch.stack([top1_B1[:, 0], no_tail_B, no_tail_B, no_tail_B, mean_B, std_B], dim=1)
+    no_tail_B5 = logits_BC.new_tensor(NO_TAIL).expand(len(logits_BC), -1)
+    head_B6 = torch.cat([logits_BC.amax(dim=1, keepdim=True), no_tail_B5], dim=1)
     return DeviceCut(None, logits_BC, head_B6, logits_BC.shape[1])
 
 
@@ -142,14 +133,23 @@ def top_k_ids(logits_BC: Tensor, k: int) -> Tensor:
     return ids_BK
 
 
-def _moments(relative_BC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation over the finite logits of each row."""
-    is_finite_BC = torch.isfinite(relative_BC)
+def _tail(tail_BC: Tensor, kept_BK: Tensor) -> list[Tensor]:
+    count_B, mean_B, std_B = _moments(tail_BC)
+    log_sum_B = torch.logsumexp(tail_BC, dim=1)
+    cubic_B = cubic_at_half(log_count=count_B.clamp(min=1).log(), log_sum=log_sum_B, mean=mean_B, std=std_B)
+    bend_B = torch.where(count_B > 0, torch.logsumexp(0.5 * tail_BC, dim=1) - cubic_B, 0.0)
+    return [count_B, log_sum_B - torch.logsumexp(kept_BK, dim=1), mean_B, std_B, bend_B]
+
+
+def _moments(tail_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return number, mean and standard deviation of the finite logits of each row; zeros where there is none."""
+    is_finite_BC = torch.isfinite(tail_BC)
     count_B1 = is_finite_BC.sum(dim=1, keepdim=True)
-    mean_B1 = relative_BC.masked_fill(~is_finite_BC, 0.0).sum(dim=1, keepdim=True) / count_B1
-    spread_BC = (relative_BC - mean_B1).masked_fill(~is_finite_BC, 0.0)
-    std_B = (spread_BC.square().sum(dim=1) / count_B1[:, 0]).sqrt()
-    return mean_B1[:, 0], std_B
+    some_B1 = count_B1.clamp(min=1)
+    mean_B1 = tail_BC.masked_fill(~is_finite_BC, 0.0).sum(dim=1, keepdim=True) / some_B1
+    spread_BC = (tail_BC - mean_B1).masked_fill(~is_finite_BC, 0.0)
+    std_B = (spread_BC.square().sum(dim=1) / some_B1[:, 0]).sqrt()
+    return count_B1[:, 0], mean_B1[:, 0], std_B
 
 
 def _recorded(device: torch.device) -> torch.cuda.Event:

@@ -30,7 +30,7 @@ from kdcache.views.fingerprint import decoder_fingerprint
 
 __all__ = ["DataSet", "Tuning", "demand_shared_classes", "describe", "existing_manifest", "teacher_identity"]
 
-_SOFTWARE: Final = ("kdcache", "torch", "timm", "pillow", "numpy", "zarr")
+_SOFTWARE: Final = ("kdcache", "torch", "timm", "pillow", "numpy", "numcodecs")
 _DEFAULT_BATCH = 64
 _MOST_BATCHES = 8
 """Batches side by side on a CPU: each holds a network's activations."""

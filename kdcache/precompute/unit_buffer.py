@@ -95,11 +95,12 @@ class UnitBuffer:
             raise TeacherError(self._refusal(entry.subject(name), rendered, complaint))
         encoded = EncodedRows.of(values, is_ok_B, entry)
         rows = slice(first, first + len(rendered.table))
-        planes_NGP = self.planes[name][first_seed : first_seed + num_seeds, :, rows].transpose(2, 0, 1)
+        planes_GPN = self.planes[name][first_seed : first_seed + num_seeds, :, rows]
+        num_planes, num_rows = planes_GPN.shape[1:]
         if is_ok_B.all():  # without an index, which takes three times as long
-            planes_NGP[:] = encoded.planes_PB.T.reshape(planes_NGP.shape)
+            planes_GPN[:] = encoded.planes_PB.reshape(num_planes, num_rows, num_seeds).transpose(2, 0, 1)
         else:
-            planes_NGP[is_ok_B.reshape(planes_NGP.shape[:2])] = encoded.planes_PB.T
+            planes_GPN.transpose(2, 0, 1)[is_ok_B.reshape(num_rows, num_seeds)] = encoded.planes_PB.T
         if encoded.best_B is not None:
             labels_B = rendered.labels_NG.reshape(-1)[is_ok_B]
             self.counts[name].labelled += int((labels_B >= 0).sum())

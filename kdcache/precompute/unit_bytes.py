@@ -85,7 +85,7 @@ class UnitBytes:
         shape = (num_chunks, *spec.chunk[1:])
         chunks = np.full(shape, spec.fill, dtype=spec.dtype)
         fill(chunks, chunk_rows(self.pilot.runs, num_rows=num_rows, num_chunks=num_chunks))
-        packed = len(encode_object(replace(spec, shape=shape, shard=shape), (0,) * len(shape), chunks))
+        packed = len(encode_object(replace(spec, shape=shape, shard=shape), chunks))
         per_chunk = (packed - _index_bytes(num_chunks)) / num_chunks
         return _index_bytes(spec.chunks_per_object) + spec.chunks_per_object * per_chunk
 
@@ -146,7 +146,7 @@ def _record_bytes(layout: Layout, unit: Unit) -> int:
 def _column_bytes(spec: ArraySpec, values: NDArray[Any], *, padding: int | str) -> int:
     column = np.full(spec.chunk, padding, dtype=object if spec.dtype == "string" else spec.dtype)
     column[: len(values)] = values
-    return len(encode_object(replace(spec, shape=spec.chunk), (0,), column))
+    return len(encode_object(replace(spec, shape=spec.chunk), column))
 
 
 def _noise(count: int) -> NDArray[np.uint64]:

@@ -70,7 +70,7 @@ def _sum_of_terms(p_NC: Float64, q_NC: Float64) -> Float64:
 def _log_probs(cut: TopKLogits) -> Float64:
     """Return log-probabilities (N, C) at T = 1, NaN for classes that are not kept."""
     logits_NK = cut.logits_NK.astype(np.float64)
-    log_kept_N = -np.logaddexp(0.0, cut.tail_log_odds_N3[:, 0].astype(np.float64))
+    log_kept_N = -np.logaddexp(0.0, cut.tail_N5[:, 1].astype(np.float64))
     if cut.class_ids_NK is None:
         log_kept_N = np.zeros(len(cut))
     log_NK = logits_NK - log_sum_exp(logits_NK)[:, None] + log_kept_N[:, None]

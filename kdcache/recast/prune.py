@@ -137,11 +137,11 @@ class _Fewer:
             check_planes(fewer_PR, self.teacher)
             planes.append(fewer_PR)
             saturated += cut
-        ((spec, position),) = self.layout.objects_of(unit)
+        ((spec, _),) = self.layout.objects_of(unit)
         if before.encoding == "gap8":
             # A gap of 254 may also be one that was not cut.
             saturated = min(saturated, record.saturated)
-        return encode_object(spec, position, np.stack(planes)), {"saturated": saturated}
+        return encode_object(spec, np.stack(planes)), {"saturated": saturated}
 
 
 def _notes(source: Source, selection: Selection) -> list[str]:
@@ -153,6 +153,6 @@ def _notes(source: Source, selection: Selection) -> list[str]:
     ]
     if not names:
         return []
-    exact = f"of {', '.join(names)} classes, gaps, top-1, mean and deviation are what --top-k {selection.top_k} gives"
-    tail = "the tail's log-odds are summed from stored logits, within 17/256 nat of it (more where gaps are saturated)"
+    exact = f"of {', '.join(names)} classes, gaps and top-1 are what --top-k {selection.top_k} gives"
+    tail = "the tail is summed up from stored logits, within 3/64 nat of it (more where gaps are saturated)"
     return [f"{exact}; {tail}, so the content id is another one"]

@@ -1,11 +1,12 @@
-"""One chunk's bytes to an array: a small, strict reader of just the codecs that format 1 uses.
+"""One chunk's bytes to an array and back: small and strict, just the codecs that format 1 uses.
 
-A chunk is a Blosc frame and its crc32c. Nothing is allocated or decompressed before the checksum fits and the
-frame's header says what the metadata promises: zstd, bitshuffle, the items' size and the decoded size. Other
+A chunk is a Blosc frame and its crc32c. In reading, nothing is allocated or decompressed before the checksum fits and
+the frame's header says what the metadata promises: zstd, bitshuffle, the items' size and the decoded size. Other
 compressors are never run.
 """
 
 import struct
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Final
 
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 from kdcache.errors import CorruptChunkError
 from kdcache.store.arrays import index_bytes, largest_texts
 
-__all__ = ["Index", "decode_chunk", "decode_index", "decode_texts"]
+__all__ = [
+    "Index",
+    "decode_chunk",
+    "decode_index",
+    "decode_texts",
+    "encode_chunk",
+    "encode_index",
+    "encode_texts",
+]
 
 Index = NDArray[np.uint64]
 
@@ -28,7 +37,10 @@ _ZSTD_BITSHUFFLE: Final = 0x84
 _FREE_FLAGS: Final = 0x12
 _LARGEST_BLOCK: Final = 1 << 24
 
-# Blosc's thread pool does not survive a fork, and loader workers are one reader each.
+_LEVEL: Final = 5
+
+# Blosc's thread pool does not survive a fork, and loader workers are one reader each; with more threads it writes its
+# blocks in the order in which they happen to finish.
 blosc.use_threads = False
 
 
@@ -73,6 +85,36 @@ def decode_texts(data: bytes, num_rows: int) -> tuple[str, ...]:
     texts = np.empty(size, dtype=np.uint8)
     _decompress(frame, texts)
     return _split_texts(texts.tobytes(), num_rows)
+
+
+def encode_chunk(values: NDArray[np.generic], dtype: str) -> bytes:
+    """Return one chunk of numbers as bytes."""
+    return _with_checksum(_compressed(np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<"))))
+
+
+def encode_index(sizes: Sequence[int]) -> bytes:
+    """Return the index of an object whose chunks have these sizes and follow each other."""
+    ends = index_bytes(len(sizes)) + np.cumsum(sizes)
+    return _with_checksum(np.stack([ends - sizes, sizes], axis=1).astype("<u8").tobytes())
+
+
+def encode_texts(texts: Iterable[str]) -> bytes:
+    """Return one chunk of strings (codec ``vlen-utf8``) as bytes."""
+    encoded = [text.encode() for text in texts]
+    parts = [struct.pack("<I", len(encoded))]
+    for text in encoded:
+        parts += (struct.pack("<I", len(text)), text)
+    return _with_checksum(_compressed(b"".join(parts)))
+
+
+def _compressed(data: NDArray[np.generic] | bytes) -> bytes:
+    frame: bytes = blosc.compress(data, b"zstd", _LEVEL, blosc.BITSHUFFLE)
+    return frame
+
+
+def _with_checksum(body: bytes) -> bytes:
+    checksum: int = google_crc32c.value(body)
+    return body + checksum.to_bytes(4, "little")
 
 
 def _checked(data: bytes, what: str) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kdcache.errors import CorruptChunkError
-from kdcache.logits import Float32, TopKLogits
+from kdcache.logits import NO_TAIL, Float32, TopKLogits
 from kdcache.store.gap8 import decode_gap8, encode_gap8
 from kdcache.store.head import NUM_HEAD_PLANES, Planes, check_head, decode_head, encode_head
 from kdcache.store.manifest import Encoding, num_planes
@@ -84,18 +84,21 @@ def decode(planes_PN: Planes, *, encoding: Encoding, top_k: int, num_classes: in
     nats_6N = decode_head(head_6N)
     if has_ids:
         class_ids_NK, logits_NK = decode_gap8(body_PN, nats_6N[0], is_bad_N, num_classes)
-        if is_bad_N.any():
-            _clear(nats_6N, is_bad_N)
-        cut = _top_k_logits(class_ids_NK, logits_NK, nats_6N, num_classes)
     else:
         read = _decode_dense8 if encoding == "dense8" else _decode_float32
-        cut = _top_k_logits(None, read(body_PN, nats_6N, is_bad_N), nats_6N, num_classes)
-    check_head(head_6N, is_bad_N, has_tail=has_ids)
-    return cut
+        class_ids_NK, logits_NK = None, read(body_PN, nats_6N[0], is_bad_N)
+    check_head(head_6N, is_bad_N, largest_tail=num_classes - top_k)
+    if class_ids_NK is not None:
+        has_all_N = (class_ids_NK[:, -1] >= 0) | is_bad_N
+        demand_rows(has_all_N | (nats_6N[1] == 0), "classes are missing, yet some were cut off")
+    top1_N, tail_N5 = nats_6N[0], np.ascontiguousarray(nats_6N[1:].T)
+    if is_bad_N.any():
+        top1_N[is_bad_N], tail_N5[is_bad_N] = np.nan, NO_TAIL
+    return TopKLogits(class_ids_NK, logits_NK, top1_N, tail_N5, num_classes)
 
 
 def _check_cut(cut: TopKLogits, encoding: Encoding, top_k: int) -> None:
-    if np.isnan(cut.logits_NK).any() or np.isposinf(cut.logits_NK).any() or np.isinf(cut.top1_N).any():
+    if not (cut.logits_NK < np.inf).all() or np.isinf(cut.top1_N).any():  # a NaN is not below either
         raise ValueError("logits hold NaN or +inf, or a row has no finite logit")
     is_dense = encoding in {"dense8", "float32"}
     if is_dense != (cut.class_ids_NK is None):
@@ -117,7 +120,7 @@ def _encode_dense8(cut: TopKLogits, body_PN: Planes) -> None:
     body_PN[-2:] = _halves(step_N[:, None])
 
 
-def _decode_dense8(body_PN: Planes, head_6N: Float32, is_bad_N: Planes) -> Float32:
+def _decode_dense8(body_PN: Planes, top1_N: Float32, is_bad_N: Planes) -> Float32:
     steps_CN = body_PN[:-2]
     step_N = _from_halves(body_PN[-2:])[:, 0]
     is_step_N = (step_N >= 0) & (step_N <= _LARGEST_STEP_NATS)
@@ -125,25 +128,21 @@ def _decode_dense8(body_PN: Planes, head_6N: Float32, is_bad_N: Planes) -> Float
     demand_rows((steps_CN.max(axis=0) <= _NO_CLASS) | is_bad_N, f"a class has more than {_NO_CLASS} steps")
     demand_rows((steps_CN.min(axis=0) == 0) | is_bad_N, "no class is the best")
     with np.errstate(invalid="ignore"):  # rows without targets have NaN for a step
-        logits_CN = head_6N[0] - steps_CN * step_N
+        logits_CN = top1_N - steps_CN * step_N
     logits_CN[steps_CN == _NO_CLASS] = -np.inf
     logits_NC = np.ascontiguousarray(logits_CN.T, dtype=np.float32)
-    return _without_bad(logits_NC, head_6N, is_bad_N)
-
-
-def _decode_float32(body_PN: Planes, head_6N: Float32, is_bad_N: Planes) -> Float32:
-    logits_NC = _without_bad(_from_halves(body_PN), head_6N, is_bad_N)
-    best_N = logits_NC.max(axis=1)
-    demand_rows((best_N < np.inf) | is_bad_N, "a logit is NaN or +inf")
-    demand_rows((best_N > -np.inf) | is_bad_N, "no logit is finite")
-    head_6N[0, ~is_bad_N] = best_N[~is_bad_N]
+    logits_NC[is_bad_N] = -np.inf
     return logits_NC
 
 
-def _without_bad(logits_NC: Float32, head_6N: Float32, is_bad_N: Planes) -> Float32:
-    if is_bad_N.any():
-        logits_NC[is_bad_N] = -np.inf
-        _clear(head_6N, is_bad_N)
+def _decode_float32(body_PN: Planes, top1_N: Float32, is_bad_N: Planes) -> Float32:
+    """Return the logits; their best ones replace the rounded ``top1_N``."""
+    logits_NC = _from_halves(body_PN)
+    logits_NC[is_bad_N] = -np.inf
+    best_N = logits_NC.max(axis=1)
+    demand_rows((best_N < np.inf) | is_bad_N, "a logit is NaN or +inf")
+    demand_rows((best_N > -np.inf) | is_bad_N, "no logit is finite")
+    top1_N[~is_bad_N] = best_N[~is_bad_N]
     return logits_NC
 
 
@@ -158,20 +157,3 @@ def _from_halves(planes_PN: Planes) -> Float32:
     """Return float32 (N, K) from uint16 (2K, N)."""
     bits_KN = (planes_PN[0::2].astype(np.uint32) << 16) | planes_PN[1::2]
     return np.ascontiguousarray(bits_KN.T).view(np.float32)
-
-
-def _clear(head_6N: Float32, is_bad_N: Planes) -> None:
-    head_6N[:, is_bad_N] = np.nan
-    head_6N[1:4, is_bad_N] = -np.inf
-
-
-def _top_k_logits(class_ids_NK: Any, logits_NK: Float32, head_6N: Float32, num_classes: int) -> TopKLogits:
-    return TopKLogits(
-        class_ids_NK=class_ids_NK,
-        logits_NK=logits_NK,
-        top1_N=head_6N[0],
-        tail_log_odds_N3=np.ascontiguousarray(head_6N[1:4].T),
-        mean_N=head_6N[4],
-        std_N=head_6N[5],
-        num_classes=num_classes,
-    )

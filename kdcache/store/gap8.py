@@ -23,7 +23,7 @@ def encode_gap8(cut: TopKLogits, body_PN: Planes, top_k: int) -> None:
     """Fill the planes of ids and gaps."""
     class_ids_NK = np.asarray(cut.class_ids_NK)
     if _are_near(cut):
-        body_PN[:top_k], body_PN[top_k:] = class_ids_NK.T, _near_gaps(cut).T
+        body_PN[:top_k], body_PN[top_k:] = class_ids_NK.T, _near_gaps(cut)
         return
     body_PN[:top_k] = np.where(class_ids_NK >= 0, class_ids_NK, np.iinfo(body_PN.dtype).max).T
     gaps_NK = np.diff(_cumulative_steps(cut)[1], axis=1)
@@ -41,19 +41,22 @@ def count_saturated(cut: TopKLogits) -> int:
 
 def _are_near(cut: TopKLogits) -> bool:
     """Tell whether there are K classes in every row, and no gap that must be shortened: almost always."""
+    nearest = (_LARGEST_GAP - 2) / _GAPS_PER_NAT
+    if (cut.top1_N - cut.logits_NK[:, -1] < nearest).all():  # so is every gap, and no row is without targets
+        return True
     with np.errstate(invalid="ignore"):  # missing classes are infinitely far from each other
         gaps_NK = cut.logits_NK[:, :-1] - cut.logits_NK[:, 1:]
-    return bool(cut.valid_N.all() and (gaps_NK < (_LARGEST_GAP - 2) / _GAPS_PER_NAT).all())
+    return bool(cut.valid_N.all() and (gaps_NK < nearest).all())
 
 
 def _near_gaps(cut: TopKLogits) -> NDArray[np.float64]:
-    """Return what ``_cumulative_steps`` comes to where no gap must be shortened, for less."""
-    steps_NK = cut.top1_N[:, None].astype(np.float64) - cut.logits_NK
-    steps_NK *= _GAPS_PER_NAT
-    steps_NK += 0.5
-    np.floor(steps_NK, out=steps_NK)
-    steps_NK[:, 0] = 0.0
-    return np.diff(steps_NK, axis=1)
+    """Return what ``_cumulative_steps`` comes to where no gap must be shortened, for less: (K - 1, N)."""
+    steps_KN = cut.top1_N.astype(np.float64) - cut.logits_NK.T
+    steps_KN *= _GAPS_PER_NAT
+    steps_KN += 0.5
+    np.floor(steps_KN, out=steps_KN)
+    steps_KN[0] = 0.0
+    return steps_KN[1:] - steps_KN[:-1]
 
 
 def decode_gap8(

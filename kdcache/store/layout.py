@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from kdcache.store.arrays import ArraySpec
+from kdcache.store.head import HEAD_STEPS, NUM_HEAD_PLANES
 from kdcache.store.manifest import Identity, TeacherIdentity
 from kdcache.store.tables import LABEL_FILL
 
@@ -278,16 +279,16 @@ def _plane_attributes(teacher: TeacherIdentity) -> dict[str, Any]:
             "num_features": teacher.top_k,
             "planes": {"feature_float16": [0, teacher.top_k]},
         }
-    last = teacher.num_planes - 6
+    last = teacher.num_planes - NUM_HEAD_PLANES
     body: dict[str, dict[str, list[int]]] = {
         "gap8": {"class_id": [0, teacher.top_k], "gap_16ths": [teacher.top_k, last]},
         "dense8": {"steps_below_top1": [0, last - 2], "step_float32": [last - 2, last]},
         "float32": {"logit_float32": [0, last]},
         "hard": {"class_id": [0, 1]},
     }
-    head = ("top1", "tail_log_odds_t1", "tail_log_odds_t2", "tail_log_odds_t4", "mean", "std")
     planes = body[teacher.encoding] | {
-        f"{name}_256ths": [last + i, last + i + 1] for i, name in enumerate(head)
+        name if steps == 1 else f"{name}_{steps}ths": [last + i, last + i + 1]
+        for i, (name, steps) in enumerate(HEAD_STEPS.items())
     }
     return {
         "encoding": teacher.encoding,

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from kdcache.config.base import Settings
+from kdcache.store.head import NUM_HEAD_PLANES
 
 __all__ = [
     "Encoding",
@@ -45,7 +46,7 @@ TeacherName = Annotated[str, AfterValidator(_teacher_name)]
 
 
 def num_planes(encoding: Encoding, top_k: int, num_classes: int) -> int:
-    """Return P, the planes that one view takes, the six head planes of logits included.
+    """Return P, the planes that one view takes, the head planes of logits included.
 
     >>> num_planes("gap8", 50, 1000), num_planes("features16", 512, 1000)
     (105, 512)
@@ -53,7 +54,7 @@ def num_planes(encoding: Encoding, top_k: int, num_classes: int) -> int:
     if encoding == "features16":
         return top_k
     body = {"gap8": 2 * top_k - 1, "dense8": num_classes + 2, "float32": 2 * num_classes, "hard": 1}
-    return body[encoding] + 6
+    return body[encoding] + NUM_HEAD_PLANES
 
 
 class Preprocessing(Settings):

@@ -222,7 +222,7 @@ class CacheWriter:
         """Put the objects of a unit; return what is there now, and whether all of it is ours."""
         digests, is_ours = [], True
         for (spec, position), values in zip(self.layout.objects_of(unit), arrays, strict=True):
-            path, data = spec.object_path(*position), encode_object(spec, position, values)
+            path, data = spec.object_path(*position), encode_object(spec, values)
             if not self._objects.put_new(path, data):
                 there = self._objects.get(path)
                 is_ours, data = is_ours and there == data, there

@@ -30,11 +30,7 @@ class MassVerdict:
 
 
 def mean_kept_mass(parts: Iterable[TeacherTargets], temperature: float) -> float:
-    """Return the mean kept mass over the rows that have targets; 1 if there is none.
-
-    Raises:
-        ConfigError: the targets are cut and ``temperature`` is not in [1, 4].
-    """
+    """Return the mean kept mass over the rows that have targets; 1 if there is none."""
     masses = [part.kept_mass(temperature)[part.valid_B] for part in parts]
     mass_N = torch.cat([*masses, torch.empty(0)])
     return float(mass_N.double().mean()) if len(mass_N) else 1.0

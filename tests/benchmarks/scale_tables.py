@@ -105,5 +105,5 @@ def _target_bytes(outputs: Outputs, *, num_classes: int, kept: int) -> float:
         teachers={"lite0": teacher},
     )
     planes_PR = drawn_planes(outputs, _ROWS, top_k_=kept, num_classes=num_classes)
-    ((spec, position),) = Layout.of(identity).objects_of(Unit("lite0", 0, 0))
-    return len(encode_object(spec, position, planes_PR[None])) / _ROWS
+    ((spec, _),) = Layout.of(identity).objects_of(Unit("lite0", 0, 0))
+    return len(encode_object(spec, planes_PR[None])) / _ROWS

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from kdcache.logits import TAIL_TEMPERATURES
-from tests.benchmarks.storage_formats import Fidelity, Kept
+from tests.benchmarks.storage_formats import TEMPERATURES, Fidelity, Kept
 from tests.benchmarks.storage_found import GOALS, Found
 from tests.benchmarks.storage_tries import Try
 
 __all__ = ["as_markdown"]
 
-_AT = [f"T = {temperature:g}" for temperature in TAIL_TEMPERATURES]
+_AT = [f"T = {temperature:g}" for temperature in TEMPERATURES]
 
 
 def as_markdown(everything: Sequence[Found], tried: Sequence[Try]) -> str:
@@ -86,7 +85,7 @@ def _attempt(tried: Try) -> Sequence[str]:
 
 
 def _by_temperature(kept: Kept) -> list[Fidelity]:
-    return [kept.at[temperature] for temperature in TAIL_TEMPERATURES]
+    return [kept.at[temperature] for temperature in TEMPERATURES]
 
 
 def _kls(kept: Kept) -> list[str]:

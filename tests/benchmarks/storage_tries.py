@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdcache.logits import TAIL_TEMPERATURES, TopKLogits, top_k
+from kdcache.logits import TopKLogits, top_k
 from kdcache.store.encoding import decode, encode
 from kdcache.store.head import NUM_HEAD_PLANES, Planes
 from tests.benchmarks.storage_coder import blosc_bytes
-from tests.benchmarks.storage_formats import fidelity
+from tests.benchmarks.storage_formats import TEMPERATURES, fidelity
 from tests.benchmarks.storage_outputs import Outputs
 
 __all__ = ["Try", "tries"]
-
-_TAILS_AT_2_AND_4 = [-4, -3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def tries(outputs: Outputs, ks: Sequence[int]) -> list[Try]:
 
 
 def _kl(outputs: Outputs, cut: TopKLogits) -> dict[float, float]:
-    return {t: fidelity(outputs, t, cut.to_dense_NC(t), cut.class_ids_NK).kl for t in TAIL_TEMPERATURES}
+    return {t: fidelity(outputs, t, cut.to_dense_NC(t), cut.class_ids_NK).kl for t in TEMPERATURES}
 
 
 def _level_9(draft: _Draft) -> _Draft:
@@ -104,35 +102,22 @@ def _eighths(draft: _Draft) -> _Draft:
     return replace(draft, planes_PM=planes_PM, read=replace(draft.read, logits_NK=logits_MK))
 
 
-def _coarse_head(draft: _Draft) -> _Draft:
-    """Store the head in 1/32 nat instead of 1/256."""
-    planes_PM = draft.planes_PM.copy()
-    head_6M = planes_PM[-NUM_HEAD_PLANES:].view(np.int16)
-    head_6M[:] = np.floor(head_6M / 8 + 0.5)
-    tail_M3 = np.round(draft.read.tail_log_odds_N3 * 32) / np.float32(32)
-    return replace(draft, planes_PM=planes_PM, read=replace(draft.read, tail_log_odds_N3=tail_M3))
+def _finer_head(draft: _Draft) -> _Draft:
+    """Store the head in 1/256 nat."""
+    planes_PM, cut = draft.planes_PM.copy(), draft.cut
+    head_6M = np.concatenate([cut.top1_N[None], cut.tail_N5.T])
+    count_M = planes_PM[1 - NUM_HEAD_PLANES].copy()
+    planes_PM[-NUM_HEAD_PLANES:] = np.floor(head_6M * 256 + 0.5).astype(np.int16).view(np.uint16)
+    planes_PM[1 - NUM_HEAD_PLANES] = count_M
+    return replace(draft, planes_PM=planes_PM, read=replace(draft.read, tail_N5=cut.tail_N5))
 
 
-def _derived_tails(draft: _Draft) -> _Draft:
-    """Leave out the tail's log-odds at T = 2 and 4.
-
-    With s = 1/T the log of the tail's sum is log n + s * mean + s^2/2 * variance + s^3 * c for the n classes of the
-    tail: mean and variance are known from the head less the kept classes, and c from the log-odds at T = 1.
-    """
-    read = draft.read
-    below_MK = (read.logits_NK - read.top1_N[:, None]).astype(np.float64)
-    num_tail = read.num_classes - below_MK.shape[1]
-    mean_M = (read.num_classes * read.mean_N - below_MK.sum(axis=1)) / num_tail
-    square_M = read.num_classes * (read.std_N**2 + read.mean_N**2) - (below_MK**2).sum(axis=1)
-    variance_M = np.maximum(square_M / num_tail - mean_M**2, 0.0)
-    kept_M = np.log(np.exp(below_MK).sum(axis=1))
-    cubic_M = read.tail_log_odds_N3[:, 0] + kept_M - np.log(num_tail) - mean_M - variance_M / 2
-    tail_M3 = read.tail_log_odds_N3.copy()
-    for column, s in ((1, 0.5), (2, 0.25)):
-        tail_M = np.log(num_tail) + s * mean_M + s**2 / 2 * variance_M + s**3 * cubic_M
-        tail_M3[:, column] = tail_M - np.log(np.exp(below_MK * s).sum(axis=1))
-    planes_PM = np.delete(draft.planes_PM, _TAILS_AT_2_AND_4, axis=0)
-    return replace(draft, planes_PM=planes_PM, read=replace(read, tail_log_odds_N3=tail_M3))
+def _without_bend(draft: _Draft) -> _Draft:
+    """Leave out how far the cubic through the other numbers misses the tail at T = 2."""
+    tail_M5 = draft.read.tail_N5.copy()
+    tail_M5[:, -1] = 0.0
+    planes_PM = np.delete(draft.planes_PM, -1, axis=0)
+    return replace(draft, planes_PM=planes_PM, read=replace(draft.read, tail_N5=tail_M5))
 
 
 def _by_frequency(draft: _Draft) -> _Draft:
@@ -151,10 +136,8 @@ _WAYS: dict[str, tuple[Change, ...]] = {
     "codec level 9 instead of 5": (_level_9,),
     "all seeds in one chunk": (_one_chunk,),
     "gaps of 1/8 nat": (_eighths,),
-    "head in 1/32 nat": (_coarse_head,),
-    "tails at T = 2 and 4 worked out by the reader": (_derived_tails,),
+    "head in 1/256 nat": (_finer_head,),
+    "no bend of the tail": (_without_bend,),
     "classes numbered by frequency": (_by_frequency,),
-    "gaps of 1/8 nat, tails worked out": (_eighths, _derived_tails),
-    "by frequency, tails worked out": (_by_frequency, _derived_tails),
+    "gaps of 1/8 nat, by frequency": (_eighths, _by_frequency),
 }
-"""Leaving out planes comes last: the others count on all of them."""

@@ -68,7 +68,7 @@ def _rendered(item: Item) -> RenderedItem:
         views_B3HW=torch.empty(0, dtype=torch.uint8),
         table=table,
         labels_NG=np.zeros((num_samples, num_seeds), dtype=np.int32),
-        digests_GN=rng.integers(1, 1 << 32, (num_seeds, num_samples), dtype=np.uint32),
+        digests_GN=rng.integers(1, 1 << 24, (num_seeds, num_samples), dtype=np.uint32),
         thumbnails=rng.integers(0, 256, (num_seeds, item.thumbnail_rows, 8, 8, 3), dtype=np.uint8),
         complaints=(),
         seconds=0.0,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdcache.config.precompute import PrecomputeConfig
 from kdcache.data.batch import DistillBatch
 from kdcache.data.loader import DistillLoader
+from kdcache.logits import NO_TAIL
 from kdcache.losses.targets import TeacherTargets
 from kdcache.models.preprocess import InputSpec, Preprocess
 from kdcache.precompute.run import precompute
@@ -72,14 +73,11 @@ class Made:
         spec = InputSpec(24, 24, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         with torch.inference_mode():
             logits_BC = self.teacher(Preprocess(spec)(images_B3HW)).clone()
-        rows = len(logits_BC)
         return TeacherTargets(
             class_ids_BK=None,
             logits_BK=logits_BC,
             top1_B=logits_BC.amax(dim=1),
-            tail_log_odds_B3=torch.full((rows, 3), -torch.inf),
-            mean_B=torch.zeros(rows),
-            std_B=torch.zeros(rows),
+            tail_B5=torch.tensor(NO_TAIL).expand(len(logits_BC), -1),
             num_classes=NUM_CLASSES,
         )
 

@@ -40,7 +40,6 @@ SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Scene]:
     """Return a maker of scenes."""
     publish, finish = CacheWriter._publish, CacheWriter.finish
-    packed: dict[str, bytes] = {}
 
     def beginning(store: Any, wanted: Manifest, *, grow: bool = False) -> Manifest:
         manifest = create_or_resume(store, wanted, grow=grow)
@@ -57,15 +56,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Scene
         finish(self)
         Scene.note("index")
 
-    def packing(spec: Any, position: Any, values: Any) -> bytes:
-        path = spec.object_path(*position)
-        if path not in packed:  # every run here writes the same; packing it anew would take most of the time
-            packed[path] = encode_object(spec, position, values)
-        return packed[path]
-
     monkeypatch.setattr(os, "fsync", lambda _: None)  # what is not recorded need not wait for a real disk
     monkeypatch.setattr(writer, "create_or_resume", beginning)
-    monkeypatch.setattr(writer, "encode_object", packing)
     monkeypatch.setattr(CacheWriter, "_publish", publishing)
     monkeypatch.setattr(CacheWriter, "finish", finishing)
     undisturbed = open_cache(make_store(tmp_path / "undisturbed.zarr", BOTH)).content_id()
@@ -85,10 +77,7 @@ def publish_record_first(
     self: CacheWriter, unit: Unit, arrays: Any, fields: Any, compare: Any
 ) -> CommitRecord:
     places = zip(self.layout.objects_of(unit), arrays(), strict=True)
-    packed = {
-        spec.object_path(*position): encode_object(spec, position, array)
-        for (spec, position), array in places
-    }
+    packed = {spec.object_path(*position): encode_object(spec, array) for (spec, position), array in places}
     digests = [
         ObjectDigest(path=path, size=len(data), sha256=sha256_hex(data)) for path, data in packed.items()
     ]

@@ -110,10 +110,10 @@ def change_object(cache: Path, unit: Unit, data: bytes, *, number: int = 0) -> N
 
 def change_values(cache: Path, unit: Unit, change: Callable[[NDArray[Any]], Any], *, number: int = 0) -> None:
     """Change the values of an object in place; encoded, hashed and recorded as they should be."""
-    spec, position = _layout(cache).objects_of(unit)[number]
+    spec, _ = _layout(cache).objects_of(unit)[number]
     values = values_of(cache, unit, number=number)
     change(values)
-    change_object(cache, unit, encode_object(spec, position, values), number=number)
+    change_object(cache, unit, encode_object(spec, values), number=number)
 
 
 def values_of(cache: Path, unit: Unit, *, number: int = 0) -> NDArray[Any]:

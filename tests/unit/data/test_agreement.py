@@ -73,7 +73,7 @@ def test_kl_is_that_of_the_kept_classes_and_the_tail() -> None:
 
 def test_the_bound_of_gap8_is_the_documented_one() -> None:
     assert compared(logits(1), logits(1), "gap8").bound == pytest.approx(
-        (1 / 32 + 1 / 512 + 1 / 64) ** 2 / 2, abs=1e-5
+        (1 / 32 + 1 / 128 + 1 / 64) ** 2 / 2, abs=1e-5
     )
 
 

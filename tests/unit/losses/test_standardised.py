@@ -66,17 +66,3 @@ def test_a_student_whose_logits_are_all_equal_gets_a_finite_gradient() -> None:
     assert student_BC.grad is not None
     assert torch.isfinite(student_BC.grad).all()
     assert student_BC.grad.any()
-
-
-def test_dense_targets_are_standardised_by_their_own_logits_and_not_by_the_rounded_head() -> None:
-    targets = TeacherTargets.from_numpy(all_classes(TEACHER_BC))
-    rounded = TeacherTargets(
-        targets.class_ids_BK,
-        targets.logits_BK,
-        targets.top1_B,
-        targets.tail_log_odds_B3,
-        targets.mean_B,
-        targets.std_B + 0.002,
-        targets.num_classes,
-    )
-    assert logit_std(STUDENT_BC, targets) == logit_std(STUDENT_BC, rounded)

@@ -1,16 +1,18 @@
 """TeacherTargets says the same as TopKLogits, in log space."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from kdcache.errors import ConfigError
 from kdcache.logits import TopKLogits, all_classes, top_k
 from kdcache.losses.targets import TeacherTargets
+from tests.unit.losses.conftest import Real
 
-TEMPERATURES = (1.0, 1.3, 2.0, 3.1, 4.0)
+TEMPERATURES = (0.7, 1.0, 1.3, 2.0, 3.1, 4.0, 20.0)
 
 
 def _logits(rows: int = 6, classes: int = 20, scale: float = 4.0) -> np.ndarray:
@@ -55,11 +57,72 @@ def test_dense_targets_take_any_temperature() -> None:
     torch.testing.assert_close(targets.kept_mass(9.0), torch.ones(6))
 
 
-@pytest.mark.parametrize("temperature", [0.5, 4.5])
-def test_a_temperature_at_which_the_tail_is_unknown_is_refused(temperature: float) -> None:
-    targets = TeacherTargets.from_numpy(top_k(_logits(), 5))
-    with pytest.raises(ConfigError, match=r"top 5 of 20 classes .* from T = 1 to 4 only.*dense8"):
-        targets.kept_mass(temperature)
+def _exact(logits_BC: Tensor, k: int, temperature: float) -> Tensor:
+    sorted_BC = logits_BC.double().sort(dim=1, descending=True).values / temperature
+    return sorted_BC[:, k:].logsumexp(dim=1) - sorted_BC[:, :k].logsumexp(dim=1)
+
+
+def _found(targets: TeacherTargets, temperature: float) -> Tensor:
+    return targets.tail_log_odds(temperature).double()
+
+
+def test_at_a_temperature_of_1_the_tail_is_what_is_stored(real: Real) -> None:
+    torch.testing.assert_close(
+        _found(real.cached, 1.0), real.cached.tail_B5[:, 1].double(), rtol=0, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("temperature", "bound"),
+    [(0.5, 0.7), (0.7, 0.2), (0.9, 0.03), (1.0, 0.01), (1.3, 0.02), (2.0, 0.015), (4.0, 0.01), (50.0, 0.001)],
+)
+def test_the_tail_is_close_to_what_all_logits_say(temperature: float, bound: float, imagenet: Real) -> None:
+    error_B = _found(imagenet.cached, temperature) - _exact(imagenet.teacher_BC, imagenet.kept, temperature)
+    assert error_B.abs().max() < bound
+
+
+def test_towards_infinite_temperature_the_tail_is_the_ratio_of_the_numbers_of_classes(real: Real) -> None:
+    ratio = (real.teacher_BC.shape[1] - real.kept) / real.kept
+    torch.testing.assert_close(
+        _found(real.cached, 1e6), torch.full((len(real.cached),), ratio).log().double(), rtol=0, atol=1e-4
+    )
+
+
+def test_towards_zero_temperature_the_tail_vanishes(real: Real) -> None:
+    colder = [_found(real.cached, temperature) for temperature in (0.5, 0.2, 0.1, 0.01)]
+    for warm_B, cold_B in itertools.pairwise(colder):
+        assert (cold_B < warm_B).all()
+
+
+def test_the_tail_has_no_jump_at_a_temperature_of_1(real: Real) -> None:
+    near = [_found(real.cached, factor) for factor in (0.9999, 1.0001)]
+    assert (near[0] - near[1]).abs().max() < 5e-3
+
+
+def test_each_row_may_have_its_own_temperature(imagenet: Real) -> None:
+    temperatures = [0.8, 1.0, 1.5, 2.5, 4.0, 6.0, 9.0, 30.0][: len(imagenet.cached)]
+    found_B = imagenet.cached.tail_log_odds(torch.tensor(temperatures)).double()
+    for row, temperature in enumerate(temperatures):
+        assert found_B[row] == pytest.approx(float(_found(imagenet.cached, temperature)[row]), abs=1e-5)
+
+
+def test_rows_without_a_tail_or_without_targets_have_none() -> None:
+    logits_BC = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, -np.inf], [2.0, -np.inf, -np.inf]], dtype=np.float32)
+    found_B = _found(TeacherTargets.from_numpy(top_k(logits_BC, 2)), 1.5)
+    assert torch.isfinite(found_B[0])
+    assert found_B[1:].tolist() == [-torch.inf, -torch.inf]
+    dense = TeacherTargets.from_numpy(all_classes(logits_BC))
+    assert _found(dense, 1.5).tolist() == [-torch.inf] * 3
+
+
+def test_classes_that_the_teacher_rules_out_are_not_of_the_tail() -> None:
+    logits_BC = _logits()
+    with_holes_BC = np.concatenate([logits_BC, np.full_like(logits_BC, -np.inf)], axis=1)
+    found, wanted = (TeacherTargets.from_numpy(top_k(logits, 5)) for logits in (with_holes_BC, logits_BC))
+    for temperature in TEMPERATURES:
+        torch.testing.assert_close(
+            _found(found, temperature), _found(wanted, temperature), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_rows_without_targets_are_told_apart_and_hold_no_nan() -> None:

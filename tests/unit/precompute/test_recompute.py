@@ -47,7 +47,7 @@ def test_the_teacher_says_again_what_is_stored(shards: list[str], cache: Cache) 
     report = again(shards, cache)
     assert (report.views, report.top1_equal, report.beyond) == (30, 30, 0)
     assert 0.0 < report.mean_kl < 1e-3
-    assert "gap8 allows 0.0012" in report.summary()
+    assert "gap8 allows 0.0015" in report.summary()
 
 
 def test_more_views_than_there_are_means_all(shards: list[str], cache: Cache) -> None:

@@ -59,7 +59,7 @@ def test_targets_take_what_a_real_object_takes(encoding: Encoding, num_rows: int
     values = np.full(spec.object_shape, spec.fill, dtype=spec.dtype)
     for seed in range(3):
         values[seed, :, :num_rows] = _planes(encoding, num_rows, first=seed + 1)
-    true = len(encode_object(spec, (0, 0, 0), values))
+    true = len(encode_object(spec, values))
     found = UnitBytes(layout, _pilot(encoding, pilot_rows)).of_targets("cnn", num_rows)
     assert found == pytest.approx(true, rel=0.1)
 

@@ -1,7 +1,5 @@
 """A smaller K out of stored planes, against the cut of the logits themselves."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from kdcache.store.manifest import Encoding, TeacherIdentity
 from tests.support.stores import make_teacher
 
 CLASSES = 60
-TAIL = slice(-5, -2)
+TAIL = slice(-4, None)
 
 
 def _logits(rows: int = 400) -> Float32:
@@ -42,10 +40,8 @@ def test_of_gap8_all_but_the_tail_is_exact_and_the_tail_within_its_bound(before:
     planes_PN, entry = _stored(logits_NC, "gap8", before)
     fewer_PN, saturated = fewer_classes(planes_PN, entry, after)
     wanted_PN = encode(top_k(logits_NC, after), encoding="gap8", top_k=after)
-    exact: Any = np.r_[0 : len(wanted_PN) - 5, len(wanted_PN) - 2 : len(wanted_PN)]
-    np.testing.assert_array_equal(fewer_PN[exact], wanted_PN[exact])
-    assert np.abs(_tails(fewer_PN) - _tails(wanted_PN)).max() <= 17
-    assert (_tails(fewer_PN) == -32_768).tolist() == (_tails(wanted_PN) == -32_768).tolist()
+    np.testing.assert_array_equal(fewer_PN[:-4], wanted_PN[:-4])
+    assert np.abs(_tails(fewer_PN) - _tails(wanted_PN)).max() <= 3
     assert saturated == count_saturated(top_k(logits_NC, after)) == 0
 
 

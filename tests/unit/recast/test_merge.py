@@ -80,7 +80,7 @@ def _changed(
     """Put another object in place of one of a unit's, and say so in the record."""
     cache = open_cache(path)
     spec, position = cache.layout.objects_of(unit)[number]
-    data = encode_object(spec, position, values)
+    data = encode_object(spec, values)
     (path / spec.object_path(*position)).write_bytes(data)
     _describe(path, unit, number, data)
 

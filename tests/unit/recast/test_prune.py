@@ -70,7 +70,7 @@ def test_a_smaller_k_changes_its_teacher_alone(tmp_path: Path, cache: Path) -> N
     assert "not known before the values are encoded" in dry.summary()
     report = prune(cache, tmp_path / "p", top_k=3, quiet=True)
     assert verify(tmp_path / "p").content_id == report.content_id
-    assert "of cnn classes, gaps, top-1, mean and deviation are what --top-k 3 gives" in report.notes[0]
+    assert "of cnn classes, gaps and top-1 are what --top-k 3 gives" in report.notes[0]
     before, after = open_cache(cache), open_cache(tmp_path / "p")
     assert {name: entry.top_k for name, entry in after.identity.teachers.items()} == {
         "cnn": 3,
@@ -83,7 +83,7 @@ def test_a_smaller_k_changes_its_teacher_alone(tmp_path: Path, cache: Path) -> N
     assert (old.class_ids_NK[:, :3] == new.class_ids_NK).all()
     rows = old.valid_N
     gained_N = old.kept_probs_NK(2.0)[rows, 3:].sum(axis=1) + old.tail_mass_N(2.0)[rows]
-    assert abs(gained_N - new.tail_mass_N(2.0)[rows]).max() < 2e-3
+    assert abs(gained_N - new.tail_mass_N(2.0)[rows]).max() < 5e-3
     for name in ("samples/0", "views/2-2", "vit/1-1", "cnn.features/1-0"):
         assert (cache / record_path(name)).read_bytes() == (tmp_path / "p" / record_path(name)).read_bytes()
 

@@ -86,7 +86,9 @@ def test_targets_say_what_their_planes_are() -> None:
     assert planes["d"]["step_float32"] == [20, 22]
     assert planes["f"]["logit_float32"] == [0, 40]
     assert planes["h"]["class_id"] == [0, 1]
-    assert planes["h"]["std_256ths"] == [6, 7]
+    assert planes["h"]["top1_16ths"] == [1, 2]
+    assert planes["h"]["tail_count"] == [2, 3]
+    assert planes["h"]["tail_bend_64ths"] == [6, 7]
 
 
 def test_a_record_is_named_after_its_unit() -> None:

@@ -22,23 +22,21 @@ def test_an_object_is_to_the_byte_what_zarr_writes(tmp_path: Path) -> None:
     (tmp_path / "zarr.json").write_bytes(pretty_json(SPEC.document()))
     array = zarr.open_array(LocalStore(tmp_path), mode="r+")
     array[2:4, :, 1024:2048] = VALUES
-    assert encode_object(SPEC, (1, 0, 1), VALUES) == (tmp_path / "c" / "1" / "0" / "1").read_bytes()
+    assert encode_object(SPEC, VALUES) == (tmp_path / "c" / "1" / "0" / "1").read_bytes()
 
 
 def test_equal_values_give_equal_bytes_on_any_thread() -> None:
     with ThreadPoolExecutor(4) as pool:
-        objects = {
-            bytes(data) for data in pool.map(lambda _: encode_object(SPEC, (0, 0, 0), VALUES), range(8))
-        }
-    assert objects == {encode_object(SPEC, (0, 0, 0), VALUES)}
+        objects = {bytes(data) for data in pool.map(lambda _: encode_object(SPEC, VALUES), range(8))}
+    assert objects == {encode_object(SPEC, VALUES)}
 
 
 def test_chunks_that_are_all_fill_are_written_too() -> None:
     empty = np.full(SPEC.object_shape, SPEC.fill, dtype=np.uint16)
-    index = np.frombuffer(encode_object(SPEC, (0, 0, 0), empty)[:32], dtype="<u8")
+    index = np.frombuffer(encode_object(SPEC, empty)[:32], dtype="<u8")
     assert (index < 10_000).all()
 
 
 def test_values_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"an object of teachers/cnn/targets has shape \(2, 15, 1024\)"):
-        encode_object(SPEC, (0, 0, 0), VALUES[:1])
+        encode_object(SPEC, VALUES[:1])

@@ -128,7 +128,7 @@ def rewrite(path: Path, unit: str, change: Callable[[CommitRecord], CommitRecord
 def replace_object(path: Path, unit: Unit, number: int, values: NDArray[Any]) -> None:
     """Replace an object and its digest in the record: only the rules of the format are left to find it."""
     spec, position = Layout.of(MANIFEST.identity).objects_of(unit)[number]
-    data = encode_object(spec, position, values)
+    data = encode_object(spec, values)
     (path / spec.object_path(*position)).write_bytes(data)
     entry = ObjectDigest(path=spec.object_path(*position), size=len(data), sha256=sha256_hex(data))
 

@@ -140,8 +140,8 @@ def test_weights_and_temperature_move_over_the_run() -> None:
 
 
 def test_what_a_loss_refuses_is_refused_before_the_first_step() -> None:
-    with pytest.raises(ConfigError, match="from T = 1 to 4 only"):
-        _objective(temperature=2, temperature_end=5).try_out(TeacherTargets.from_numpy(top_k(LOGITS_NC, 3)))
+    with pytest.raises(ConfigError, match="tail 'drop' has no meaning for distill loss 'jsd'"):
+        _objective(distill_loss="jsd", tail="drop").try_out(TeacherTargets.from_numpy(top_k(LOGITS_NC, 3)))
 
 
 @pytest.mark.parametrize("name", list(DISTILL_LOSSES))

@@ -47,9 +47,10 @@ def test_a_temperature_that_leaves_too_little_mass_is_refused_unless_forced(
     assert _prepare(made, temperature=4.0, force_temperature=True).notices[0].startswith("warning: ")
 
 
-def test_a_temperature_at_which_the_tail_is_unknown_is_refused(made: tuple[Path, list[str], Path]) -> None:
-    with pytest.raises(ConfigError, match=r"top 4 of 10 classes knows .* from T = 1 to 4 only"):
-        _prepare(made, temperature=5.0)
+def test_a_cut_cache_knows_its_kept_mass_at_any_temperature(made: tuple[Path, list[str], Path]) -> None:
+    masses = [_prepare(made, temperature=t, force_temperature=True).kept_mass or 0.0 for t in (0.5, 1, 4, 50)]
+    assert masses == sorted(masses, reverse=True)
+    assert masses[0] > masses[-1] == pytest.approx(0.4, abs=0.05)
 
 
 def test_dense_targets_take_any_temperature(tmp_path: Path) -> None:
