@@ -8,10 +8,9 @@ all bytes, in pieces of some megabytes.
 import glob
 import logging
 import os
-import resource
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,8 @@ __all__ = ["ShardIndex", "expand_shards", "index_shard", "index_shards"]
 _log = logging.getLogger(__name__)
 
 _REMOTE_AT_ONCE = 8
-_OTHER_FILES = 512
-"""Descriptors beside those of the indexes: open shards, a loader's pipes, a cache's objects, threads that fetch."""
+_MAPPED_AT_ONCE = 16
+"""Indexes that are mapped at a time: each holds a descriptor, and there may be thousands of shards."""
 
 
 class ShardIndex:
@@ -45,13 +44,17 @@ class ShardIndex:
         file: its bytes.
         name: its file name, by which caches know it.
         digest: sha256 over key, extension and size of all members (``kdcache.digest.shard_digest``).
+        num_samples: how many samples the shard holds.
     """
 
-    def __init__(self, file: ShardFile, contents: IndexContents) -> None:
+    def __init__(self, file: ShardFile, contents: IndexContents, *, kept: str | None) -> None:
+        """Remember what is short; ``kept`` is the file that the rest is mapped from, None to keep it in memory."""
         self.file, self.url = file, file.url
         self.name = Path(file.url).name
         self.digest = contents.digest
-        self._contents = contents
+        self.num_samples = len(contents.table)
+        self._kept = kept
+        self._in_memory = contents if kept is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as an address: a worker maps the file itself."""
@@ -59,18 +62,32 @@ class ShardIndex:
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self._contents.table)
+        return self.num_samples
 
     @property
-    def num_samples(self) -> int:
-        """How many samples the shard holds."""
-        return len(self)
+    def _contents(self) -> IndexContents:
+        if self._in_memory is None:
+            assert self._kept is not None, "an index is in memory or in a file"
+            mapped = _mapped(self._kept, self.digest)
+            if mapped is not None:
+                return mapped
+            self._in_memory = self._scan_again()
+        return self._in_memory
+
+    def _scan_again(self) -> IndexContents:
+        contents = _build(self.file)
+        if contents.digest != self.digest:
+            raise ShardError(
+                f"{self.url}: the shard was replaced while it was in use: its digest is {contents.digest[:12]}, not "
+                f"{self.digest[:12]} as at first; start again with shards that nobody changes"
+            )
+        return contents
 
     def key(self, row: int) -> str:
         """Return the key of sample ``row``."""
-        ends = self._contents.key_ends
-        start = int(ends[row - 1]) if row else 0
-        return self._contents.keys[start : int(ends[row])].tobytes().decode("utf-8")
+        contents = self._contents
+        start = int(contents.key_ends[row - 1]) if row else 0
+        return contents.keys[start : int(contents.key_ends[row])].tobytes().decode("utf-8")
 
     def image_ext(self, row: int) -> str:
         """Return the extension of the sample's image, lower case."""
@@ -137,7 +154,6 @@ def index_shards(urls: Sequence[str]) -> list[ShardIndex]:
     Raises:
         ShardError: as ``index_shard``, for the first shard of which it does.
     """
-    _allow_open_files(len(urls) + _OTHER_FILES)
     if not any(map(is_remote, urls)):
         return [index_shard(url) for url in urls]
     pool = ThreadPoolExecutor(_REMOTE_AT_ONCE, thread_name_prefix="kdcache-index")
@@ -147,34 +163,25 @@ def index_shards(urls: Sequence[str]) -> list[ShardIndex]:
         pool.shutdown(cancel_futures=True)
 
 
-def _allow_open_files(count: int) -> None:
-    """Raise the soft limit, which is often 1,024, as far as the hard one allows: a mapped index holds a descriptor.
-
-    Where they run out, every index is made anew and kept in memory, and then no shard can be opened.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _indexed(file: ShardFile) -> ShardIndex:
     path = _index_path(file)
     contents = read_index_file(path)
-    if contents is None or contents.stamp != file.stamp:
-        contents = _kept(path, _build(file))
-    return ShardIndex(file, contents)
-
-
-def _kept(path: Path, contents: IndexContents) -> IndexContents:
-    """Write the index down and map it; where the folder is not ours to write to, go on from memory."""
+    if contents is not None and contents.stamp == file.stamp:
+        return ShardIndex(file, contents, kept=str(path))
+    contents = _build(file)
     try:
         write_index_file(path, contents)
     except OSError as error:
         _warn_of(path.parent, error.strerror or str(error))
-        return contents  # what the file holds is another state of the shard
-    kept = read_index_file(path)
-    return contents if kept is None or kept.stamp != contents.stamp else kept
+        return ShardIndex(file, contents, kept=None)  # what the file holds is another state of the shard
+    return ShardIndex(file, contents, kept=str(path))
+
+
+@lru_cache(maxsize=_MAPPED_AT_ONCE)
+def _mapped(path: str, digest: str) -> IndexContents | None:
+    """Map a kept index; None where it is gone, or that of a shard with other members."""
+    contents = read_index_file(Path(path))
+    return contents if contents is not None and contents.digest == digest else None
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class _Turns:
         self.epoch, self.numbers = 0, range(0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, number) for number in self.numbers])
+        # Not a list: a worker, which is a fork, would be left with all of it.
+        return zip(repeat(self.epoch), self.numbers, strict=False)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -3,7 +3,7 @@
 import mmap
 import os
 import pickle
-import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,11 +204,21 @@ def test_memory_of_an_index_is_a_mapped_file(shard: Path) -> None:
         buffer = buffer.obj if isinstance(buffer, memoryview) else buffer.base
 
 
-def test_room_is_made_for_the_indexes_of_many_shards(shard: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
-    try:
-        index_shards([str(shard)])
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+def test_the_indexes_of_many_shards_hold_few_descriptors(tmp_path: Path) -> None:
+    indexes = index_shards([str(write_shard(tmp_path / f"{number}.tar", range(3))) for number in range(200)])
+    keys = {index.key(row) for index in indexes for row in range(3)}
+    assert len(keys) == 3
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    assert 0 < sum(line.endswith(".idx") for line in maps) <= 16
+
+
+def test_an_index_whose_file_is_gone_scans_the_shard_again(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDCACHE_HOME", str(tmp_path / "home"))
+    index, again = index_shard(str(shard)), index_shard(str(shard))
+    shutil.rmtree(tmp_path / "home")
+    assert index.key(3) == "s00003"
+    write_shard(shard, range(5))
+    with pytest.raises(ShardError, match="the shard was replaced while it was in use"):
+        again.key(3)
