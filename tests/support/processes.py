@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import gc
 import json
 import os
 import runpy
@@ -206,6 +207,8 @@ def _serve(path: str) -> None:
     assert all((timm, kdcache.data.loader, kdcache.precompute, kdcache.train, kdcache_cli.main))
     assert tests.support.teachers is not None
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # else every child would look through, and so copy, all that is imported
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen()
