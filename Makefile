@@ -27,10 +27,10 @@ demo: $(STAMP)  ## run both stages for real on a small built-in data set (OUT=de
 	@$(BIN)/kdcache demo --out $(OUT)
 
 test: lint types floors packages  ## everything that a change must pass
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not gpu and not soak"
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not gpu and not soak"
 
 cover: $(STAMP)  ## the same tests, and what part of the library they run (a quarter slower)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not gpu and not soak" --cov --cov-report=term
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not gpu and not soak" --cov --cov-report=term
 
 packages: $(STAMP)  ## Debian packages that some tests need, where they can be installed
 	@tests/support/debian-packages.sh

@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from sklearn.datasets import load_digits
 from torch import nn
 
 from kdcache.config.precompute import PrecomputeConfig
@@ -27,6 +26,8 @@ INPUT: dict[str, Any] = {"mean": (0.3, 0.3, 0.3), "std": (0.35, 0.35, 0.35)}
 
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return images uint8 (1797, 8, 8, 3) and labels."""
+    from sklearn.datasets import load_digits  # 2 s that all other test processes need not pay
+
     digits = load_digits()
     images_NHW = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)
     return np.repeat(images_NHW[..., None], 3, axis=3), digits.target.astype(np.int64)

@@ -1,14 +1,16 @@
 """Commands in processes of their own whose imports are done already: seconds of start-up less for each.
 
-A test process starts one server, which imports torch, timm and kdcache. Every connection to its socket is an order: a
-JSON line with the words, the folder and the whole environment, and the descriptors for the output. It forks a process
-for it, and answers with the process's id and then with its exit status.
+A test process, or the one that starts several, starts a server, which imports torch, timm and kdcache. Every
+connection to its socket is an order: a JSON line with the words, the folder and the whole environment, and the
+descriptors for the output. It forks a process for it, and answers with the process's id and then with its exit status.
 """
 
 import atexit
 import contextlib
 import fcntl
 import functools
+import gc
+import importlib
 import json
 import os
 import runpy
@@ -20,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +31,13 @@ from kdcache.demo.run import Shell
 from tests.support.kill_steps import kill_at
 from tests.support.source import ROOT
 
-__all__ = ["Process", "launch", "launch_ranks", "run", "run_facts"]
+__all__ = ["Process", "launch", "launch_ranks", "run", "run_facts", "start_server"]
 
 _PIPE_BYTES: Final = 1 << 20  # nobody reads a pipe before its process has ended
 _ORDER_BYTES: Final = 1 << 17
 _COMMAND: Final = "kdcache_cli.main"
 _SOCKET: Final = "KDCACHE_TEST_PROCESSES"
+_SECONDS_TO_START: Final = 120.0
 
 
 class Process:
@@ -158,24 +162,26 @@ def run_facts(
 
 @functools.cache
 def _server() -> str:
-    """Return the server's socket; start the server, which ends with this process, if none is there yet."""
-    if _SOCKET in os.environ:
-        return os.environ[_SOCKET]
-    folder = tempfile.mkdtemp(
-        prefix="kdcache-"
-    )  # a socket's path must be short, and pytest's folders may be deep
+    """Return the socket of the server that is shared, or of this process's own."""
+    path = os.environ.get(_SOCKET) or start_server()
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while not Path(path).exists():
+        assert time.monotonic() < deadline, f"nobody listens at {path}"
+        time.sleep(0.02)
+    return path
+
+
+def start_server() -> str:
+    """Start a server, which ends with this process, and return its socket, where it soon listens."""
+    # A socket's path must be short, and pytest's folders may be deep.
+    folder = tempfile.mkdtemp(prefix="kdcache-")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.processes", f"{folder}/socket"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         cwd=ROOT,
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")]), "OMP_NUM_THREADS": "1"},
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    process.stdout.close()
 
     def end() -> None:
         process.stdin.close()  # type: ignore[union-attr]
@@ -194,23 +200,20 @@ def _drain(descriptor: int) -> str:
 
 
 def _serve(path: str) -> None:
-    import timm
+    gc.disable()
     import torch
 
-    import kdcache.data.loader
-    import kdcache.precompute
-    import kdcache.train
-    import kdcache_cli.main
-    import tests.support.teachers
-
-    assert all((timm, kdcache.data.loader, kdcache.precompute, kdcache.train, kdcache_cli.main))
-    assert tests.support.teachers is not None
+    for module in ("timm", "kdcache.data.loader", "kdcache.precompute", "kdcache.train", "kdcache_cli.main"):
+        importlib.import_module(module)
+    importlib.import_module("tests.support.teachers")
     torch.set_num_threads(1)
+    gc.collect()
+    gc.enable()
+    gc.freeze()  # else every child would look through, and so copy, all that is imported
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(path)
+    listener.bind(f"{path}-")
     listener.listen()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    Path(f"{path}-").rename(path)
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         report, _ = listener.accept()
         if os.fork() == 0:

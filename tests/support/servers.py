@@ -40,6 +40,12 @@ class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept one whose answers leave at once: a head before its body would wait 40 ms for the client's word."""
+        connection, address = super().get_request()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
     def handle_error(self, *_: object) -> None:
         """Say nothing."""
 

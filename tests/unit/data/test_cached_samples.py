@@ -1,5 +1,6 @@
 """A sample that is not the one the cache was made from is refused by name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,10 @@ def test_a_changed_image_byte_is_found_with_a_readable_message(
     with Path(shards[0]).open("r+b") as file:
         file.seek(offset + size // 2)
         file.write(b"?")
-    with pytest.raises(ManifestMismatchError) as caught:
+    start = f"sample 's00003' of the cache {cache.url} is not the one in {shards[0]}: s00003: "
+    told = "its image has other bytes; restore the shard that the cache was made from"
+    with pytest.raises(ManifestMismatchError, match=f"^{re.escape(start)}.*{told}"):
         train(shards, cache, num_workers=num_workers)
-    message = str(caught.value)
-    assert message.startswith(
-        f"sample 's00003' of the cache {cache.url} is not the one in {shards[0]}: s00003: "
-    )
-    assert "its image has other bytes; restore the shard that the cache was made from" in message
 
 
 def test_a_reencoded_image_is_found(shards: list[str], cache: Cache) -> None:

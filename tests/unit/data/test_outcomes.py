@@ -1,6 +1,7 @@
 """Errors of workers arrive as they were written."""
 
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -29,3 +30,13 @@ def test_batches_before_an_error_are_yielded() -> None:
 def test_what_is_no_error_of_ours_is_not_caught() -> None:
     with pytest.raises(ZeroDivisionError):
         outcome(lambda: [batch()][1 // 0])
+
+
+def test_an_error_keeps_nothing_of_its_loader_once_it_is_dealt_with() -> None:
+    loader = (result for result in (ViewMismatchError("the view is another one"),))
+    held = weakref.ref(loader)
+    made = demanded(loader)
+    del loader
+    with pytest.raises(ViewMismatchError):
+        next(made)
+    assert held() is None
