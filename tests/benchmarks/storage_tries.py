@@ -89,10 +89,6 @@ def _level_9(draft: _Draft) -> _Draft:
     return replace(draft, level=9)
 
 
-def _one_chunk(draft: _Draft) -> _Draft:
-    return replace(draft, rows=len(draft.cut))
-
-
 def _eighths(draft: _Draft) -> _Draft:
     """Round the distance to the best class to 1/8 nat instead of 1/16."""
     planes_PM, top1_M1 = draft.planes_PM.copy(), draft.cut.top1_N[:, None].astype(np.float64)
@@ -134,7 +130,6 @@ Change = Callable[[_Draft], _Draft]
 
 _WAYS: dict[str, tuple[Change, ...]] = {
     "codec level 9 instead of 5": (_level_9,),
-    "all seeds in one chunk": (_one_chunk,),
     "gaps of 1/8 nat": (_eighths,),
     "head in 1/256 nat": (_finer_head,),
     "no bend of the tail": (_without_bend,),

@@ -224,7 +224,7 @@ HOSTILE = {
         opens=True,
     ),
     "tail out of range": Hostile(
-        cells(TARGETS, 0, 11, 5, value=7), "row 5: the mean logit is above the best one", opens=True
+        cells(TARGETS, 0, 10, 5, value=7), "row 5: the tail's mean logit is above the best one", opens=True
     ),
     "NaN logit": Hostile(
         cells(TARGETS, 0, 6, 5, value=0x7FC0),
