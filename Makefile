@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.dev-installed
 OUT ?= demo-run
-JOBS ?= 3
+JOBS ?= 4
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

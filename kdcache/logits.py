@@ -71,6 +71,14 @@ class TopKLogits:
 
     def tail_mass_N(self, temperature: float) -> Float32:
         """Return the share of probability outside the kept classes at ``temperature``: ``tail_log_sum``."""
+        has_tail_N = self.tail_N5[:, 0] > 0
+        log_odds_N = self.tail_N5[:, 1] if temperature == 1.0 else self._tail_log_odds_N(temperature)
+        half_N = np.tanh(np.float32(0.5) * np.where(has_tail_N, log_odds_N, np.float32(0.0)))
+        mass_N: Float32 = np.where(has_tail_N, 0.5 * (1.0 + half_N), 0.0).astype(np.float32)
+        return mass_N
+
+    def _tail_log_odds_N(self, temperature: float) -> Float32:
+        """Return log(tail mass / kept mass); rows without a tail have any number."""
         count_N, log_odds_N, mean_N, std_N, bend_N = self.tail_N5.T
         has_tail_N = count_N > 0
         below_NK = np.where(has_tail_N[:, None], self.logits_NK - self.top1_N[:, None], np.float32(0.0))
@@ -84,26 +92,28 @@ class TopKLogits:
             bend=bend_N,
             worst=below_NK[:, -1],
         )
-        tanh_N = np.tanh(np.float32(0.5) * (log_tail_N - _log_sum_exp(below_NK * inverse)))
-        mass_N: Float32 = np.where(has_tail_N, 0.5 * (1.0 + tanh_N), 0.0).astype(np.float32)
-        return mass_N
+        found_N: Float32 = log_tail_N - _log_sum_exp(below_NK * inverse)
+        return found_N
 
     def kept_probs_NK(self, temperature: float) -> Float32:
         """Return the probabilities of the kept classes at ``temperature``; they sum to 1 - tail mass."""
+        return self._kept_probs_NK(temperature, self.tail_mass_N(temperature))
+
+    def _kept_probs_NK(self, temperature: float, tail_mass_N: Float32) -> Float32:
         scaled_NK = (self.logits_NK - self.top1_N[:, None]) / np.float32(temperature)
         exp_NK = np.exp(scaled_NK)
-        share_NK = exp_NK / exp_NK.sum(axis=1, keepdims=True)
-        probs_NK: Float32 = share_NK * (1.0 - self.tail_mass_N(temperature))[:, None]
+        probs_NK: Float32 = exp_NK * ((1.0 - tail_mass_N) / exp_NK.sum(axis=1))[:, None]
         return probs_NK
 
     def to_dense_NC(self, temperature: float) -> Float32:
         """Return probabilities over all C classes; the tail is spread evenly over the missing ones."""
-        kept_NK = self.kept_probs_NK(temperature)
+        tail_mass_N = self.tail_mass_N(temperature)
+        kept_NK = self._kept_probs_NK(temperature, tail_mass_N)
         if self.class_ids_NK is None:
             return kept_NK
         is_kept_NK = self.class_ids_NK >= 0
         num_missing_N = self.num_classes - is_kept_NK.sum(axis=1)
-        fill_N = self.tail_mass_N(temperature) / np.maximum(num_missing_N, 1)
+        fill_N = tail_mass_N / np.maximum(num_missing_N, 1)
         dense_NC = np.repeat(fill_N.astype(np.float32)[:, None], self.num_classes, axis=1)
         rows_N, columns_N = np.nonzero(is_kept_NK)
         dense_NC[rows_N, self.class_ids_NK[rows_N, columns_N]] = kept_NK[rows_N, columns_N]
