@@ -53,7 +53,7 @@ class ShardIndex:
         self.name = Path(file.url).name
         self.digest = contents.digest
         self.num_samples = len(contents.table)
-        self._kept = kept
+        self._kept = None if kept is None else (kept, tuple(contents.stamp))
         self._in_memory = contents if kept is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,10 +68,10 @@ class ShardIndex:
     def _contents(self) -> IndexContents:
         if self._in_memory is None:
             assert self._kept is not None, "an index is in memory or in a file"
-            mapped = _mapped(self._kept, self.digest)
-            if mapped is not None:
-                return mapped
-            self._in_memory = self._scan_again()
+            try:
+                return _mapped(*self._kept)
+            except LookupError:
+                self._in_memory = self._scan_again()
         return self._in_memory
 
     def _scan_again(self) -> IndexContents:
@@ -178,10 +178,16 @@ def _indexed(file: ShardFile) -> ShardIndex:
 
 
 @lru_cache(maxsize=_MAPPED_AT_ONCE)
-def _mapped(path: str, digest: str) -> IndexContents | None:
-    """Map a kept index; None where it is gone, or that of a shard with other members."""
+def _mapped(path: str, stamp: tuple[int | str, ...]) -> IndexContents:
+    """Map a kept index.
+
+    Raises:
+        LookupError: it is gone, or that of another state of the shard, where samples may lie elsewhere.
+    """
     contents = read_index_file(Path(path))
-    return contents if contents is not None and contents.digest == digest else None
+    if contents is None or tuple(contents.stamp) != stamp:
+        raise LookupError(path)
+    return contents
 
 
 @cache

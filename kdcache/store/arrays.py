@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["LONGEST_TEXT", "ArraySpec", "grown_document", "index_bytes", "largest_texts"]
+__all__ = ["COMPRESSION_LEVEL", "LONGEST_TEXT", "ArraySpec", "grown_document", "index_bytes", "largest_texts"]
+
+COMPRESSION_LEVEL: Final = 5
 
 LONGEST_TEXT: Final = 1024
 """Bytes that a string may have, on average over those of a chunk."""
@@ -108,7 +110,7 @@ class ArraySpec:
         compress = {
             "typesize": itemsize,
             "cname": "zstd",
-            "clevel": 5,
+            "clevel": COMPRESSION_LEVEL,
             "shuffle": "bitshuffle",
             "blocksize": 0,
         }

@@ -16,7 +16,7 @@ from numcodecs import blosc  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from kdcache.errors import CorruptChunkError
-from kdcache.store.arrays import index_bytes, largest_texts
+from kdcache.store.arrays import COMPRESSION_LEVEL, index_bytes, largest_texts
 
 __all__ = [
     "Index",
@@ -36,8 +36,6 @@ _ZSTD_BITSHUFFLE: Final = 0x84
 # Whether the bytes are stored as they are, and whether blocks are split by byte: Blosc decides.
 _FREE_FLAGS: Final = 0x12
 _LARGEST_BLOCK: Final = 1 << 24
-
-_LEVEL: Final = 5
 
 # Blosc's thread pool does not survive a fork, and loader workers are one reader each; with more threads it writes its
 # blocks in the order in which they happen to finish.
@@ -108,7 +106,7 @@ def encode_texts(texts: Iterable[str]) -> bytes:
 
 
 def _compressed(data: NDArray[np.generic] | bytes) -> bytes:
-    frame: bytes = blosc.compress(data, b"zstd", _LEVEL, blosc.BITSHUFFLE)
+    frame: bytes = blosc.compress(data, b"zstd", COMPRESSION_LEVEL, blosc.BITSHUFFLE)
     return frame
 
 

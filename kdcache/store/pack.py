@@ -12,7 +12,7 @@ __all__ = ["encode_object"]
 def encode_object(spec: ArraySpec, values: NDArray[np.generic]) -> bytes:
     """Return the bytes of one object; equal values give equal bytes on any thread.
 
-    zarr-python itself takes five times as long: each chunk passes through four layers of coroutines.
+    Why not zarr-python: docs/decisions/0014-objects-are-packed-here.md.
 
     Args:
         spec: the array.

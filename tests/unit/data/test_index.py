@@ -1,9 +1,11 @@
 """The index of a shard: complete or refused, kept, and made again when the shard changes."""
 
+import io
 import mmap
 import os
 import pickle
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,19 @@ def test_an_index_whose_file_is_gone_scans_the_shard_again(
     write_shard(shard, range(5))
     with pytest.raises(ShardError, match="the shard was replaced while it was in use"):
         again.key(3)
+
+
+def test_a_shard_packed_anew_with_the_same_members_is_read_where_they_are_now(tmp_path: Path) -> None:
+    members = [(f"s{number}.{ext}", b"1234") for number in range(3) for ext in ("jpg", "cls")]
+    shard = tmp_path / "a.tar"
+    write_members(shard, members)
+    first = index_shard(str(shard))
+    begun = first.image_span(2)
+    with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.pax_headers = len(data), {"comment": "packed again"}
+            tar.addfile(entry, io.BytesIO(data))
+    again = index_shard(str(shard))
+    assert again.digest == first.digest
+    assert again.image_span(2) > begun
