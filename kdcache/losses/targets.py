@@ -119,7 +119,8 @@ class TeacherTargets:
         has_tail_B = (count_B > 0) & self.valid_B
         # Rows without a tail compute with zeros, and are overwritten at the end.
         below_BK = torch.where(has_tail_B[:, None], self.logits_BK - self.top1_B[:, None], 0.0)
-        inverse = torch.as_tensor(1.0 / temperature, dtype=torch.float32, device=self.top1_B.device)
+        # One number stays on the CPU: a copy to the device would make every step wait.
+        inverse = torch.as_tensor(1.0 / temperature, dtype=torch.float32)
         log_tail_B = tail_log_sum(
             inverse,
             log_count=count_B.clamp(min=1.0).log(),
@@ -129,7 +130,7 @@ class TeacherTargets:
             bend=bend_B,
             worst=below_BK[:, -1],
         )
-        log_kept_B = (below_BK * inverse.reshape(-1, 1)).logsumexp(dim=1)
+        log_kept_B = (below_BK * (inverse[:, None] if inverse.ndim else inverse)).logsumexp(dim=1)
         return torch.where(has_tail_B, log_tail_B - log_kept_B, -torch.inf)
 
     def kept_log_probs(self, temperature: float) -> Tensor:
