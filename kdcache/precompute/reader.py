@@ -34,6 +34,9 @@ __all__ = ["ItemReader", "RenderedItem", "lost_readers_explained", "rendered_ite
 _SIGNAL_SECONDS = 0.3
 """How much later than its readers the main process may hear of a signal to them all."""
 
+_DEATH_SECONDS = 5.0
+"""How much later than a reader's socket its death may be known."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedItem:
@@ -203,10 +206,21 @@ def rendered_items(
     if processes:
         # Runs before multiprocessing waits, for ever, for readers that do not heed its SIGTERM.
         util.Finalize(None, _end_readers, exitpriority=10)
-    for item in loader:
+    for item in _received(loader):
         if isinstance(item, KdcacheError):
             raise item
         yield item
+
+
+def _received(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield what a loader gives; a reader that dies with an array half handed over is a dead reader."""
+    try:
+        yield from loader
+    except (EOFError, ConnectionError) as error:
+        if not loader.num_workers or "DataLoader worker" in str(error):
+            raise  # a reader met it, and told so
+        time.sleep(_DEATH_SECONDS)  # torch's signal handler raises here, and knows what killed it
+        raise RuntimeError(f"a DataLoader worker closed its socket: {error!r}") from error
 
 
 @contextlib.contextmanager

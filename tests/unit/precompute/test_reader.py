@@ -1,8 +1,12 @@
 """What reader processes do."""
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from kdcache.config.views import ViewPolicy
 from kdcache.data.index import index_shard
 from kdcache.digest import sample_digest
 from kdcache.errors import InterruptedRunError, KdcacheError, ShardError
+from kdcache.precompute import reader as reader_module
 from kdcache.precompute.plan import Item
 from kdcache.precompute.reader import ItemReader, RenderedItem, lost_readers_explained, rendered_items
 from kdcache.runtime.interrupt import Interrupts
@@ -111,6 +116,55 @@ def test_other_runtime_errors_are_not_explained_away() -> None:
 def _raise_explained(message: str, interrupts: Interrupts | None = None) -> None:
     with lost_readers_explained(interrupts or Interrupts(), lambda: "2 of 9 units are committed"):
         raise RuntimeError(message)
+
+
+class _TornItem:
+    """Cannot be received: what handed it over has closed its socket, as the dying do before they are dead."""
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return _end_of_file, ()
+
+
+def _end_of_file() -> None:
+    raise EOFError
+
+
+class _DyingReader(ItemReader):
+    """A reader that is killed a moment after it handed over a torn item, or that lives on."""
+
+    lives_on = False
+
+    def __getitem__(self, item: Item) -> Any:
+        if not self.lives_on:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return _TornItem()
+
+
+@pytest.mark.parametrize(("lives_on", "reason"), [(False, "killed by signal: Killed"), (True, "EOFError")])
+def test_a_reader_that_dies_while_it_hands_an_item_over_is_a_dead_reader(
+    lives_on: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "_DEATH_SECONDS", 0.1 if lives_on else 30.0)
+    dying = _DyingReader([], POLICY, num_classes=None)
+    dying.lives_on = lives_on
+    with (
+        pytest.raises(InterruptedRunError, match=f"a reader process died: .*{reason}") as caught,
+        lost_readers_explained(Interrupts(), str),
+    ):
+        list(rendered_items(dying, [Item(0, (0,), (0,))], processes=1))
+    traceback.clear_frames(caught.tb)  # the loader ends at once where no frame holds it
+
+
+def test_what_a_reader_meets_on_a_network_is_not_its_death() -> None:
+    class Unreachable(ItemReader):
+        def __getitem__(self, item: Item) -> Any:
+            raise ConnectionResetError("the network")
+
+    unreachable = Unreachable([], POLICY, num_classes=None)
+    for processes in (0, 1):
+        with pytest.raises(ConnectionResetError, match="the network") as caught:
+            list(rendered_items(unreachable, [Item(0, (0,), (0,))], processes=processes))
+        traceback.clear_frames(caught.tb)
 
 
 def test_other_errors_of_a_reader_are_not_hidden(tmp_path: Path) -> None:
