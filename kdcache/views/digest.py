@@ -32,9 +32,8 @@ def view_digest(view_3HW: NDArray[np.uint8]) -> int:
 
 def thumbnail(view_3HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the means of an 8 x 8 grid of patches as uint8 (8, 8, 3), computed by Pillow's box filter."""
-    size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-    planes = [resize(Image.fromarray(plane_HW), size, Image.Resampling.BOX) for plane_HW in view_3HW]
-    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+    image = Image.merge("RGB", [Image.fromarray(plane_HW) for plane_HW in view_3HW])
+    return np.asarray(resize(image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX))
 
 
 def thumbnails_agree(one_883: NDArray[np.uint8], other_883: NDArray[np.uint8]) -> bool:

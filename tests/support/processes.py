@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -214,32 +215,43 @@ def _serve(path: str) -> None:
     listener.bind(f"{path}-")
     listener.listen()
     Path(f"{path}-").rename(path)
-    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
-        report, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            _keep(report)
-        report.close()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    os._exit(0)  # seconds sooner than to take the libraries down
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = (
+            False  # torch would take its operators down one by one: half of a short command's time
+        )
+    reports: dict[int, tuple[int, socket.socket]] = {}
+    while True:
+        for ready in select.select([sys.stdin.fileno(), listener.fileno(), *reports], [], [])[0]:
+            if ready == sys.stdin.fileno():
+                os._exit(0)  # seconds sooner than to take the libraries down
+            elif ready == listener.fileno():
+                pid, report = _begin(listener)
+                reports[os.pidfd_open(pid)] = pid, report
+            else:
+                _tell(*reports.pop(ready))
+                os.close(ready)
 
 
-def _keep(report: socket.socket) -> None:
-    """Take an order, fork its process, and tell how it ended."""
-    data, (stdout, stderr), _, _ = socket.recv_fds(report, _ORDER_BYTES, 2)
+def _begin(listener: socket.socket) -> tuple[int, socket.socket]:
+    """Take an order and fork its process; return its id and to whom its end is told."""
+    report, _ = listener.accept()
+    data, outputs, _, _ = socket.recv_fds(report, _ORDER_BYTES, 2)
     pid = os.fork()
     if pid == 0:
         os.setsid()
         report.send(str(os.getpid()).encode())
-        report.close()
-        _run(stdout=stdout, stderr=stderr, **json.loads(data))
-    for descriptor in (stdout, stderr):
+        _run(stdout=outputs[0], stderr=outputs[1], **json.loads(data))
+    for descriptor in outputs:
         os.close(descriptor)
-    with contextlib.suppress(BrokenPipeError):
-        report.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-    os._exit(0)
+    return pid, report
+
+
+def _tell(pid: int, report: socket.socket) -> None:
+    """Tell how a process ended."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        report.send(str(code).encode())
+    report.close()
 
 
 def _run(
@@ -255,7 +267,7 @@ def _run(
     try:
         for descriptor, number in ((os.open(os.devnull, os.O_RDONLY), 0), (stdout, 1), (stderr, 2)):
             os.dup2(descriptor, number)
-        os.closerange(3, 64)
+        os.closerange(3, 1 << 16)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
