@@ -11,7 +11,6 @@ from kdcache.teachers.custom import custom_network
 from kdcache.teachers.mapped import MappedTeacher
 from kdcache.teachers.network import NetworkTeacher
 from kdcache.teachers.protocol import FeatureTeacher
-from kdcache.teachers.timm_teacher import timm_network
 
 __all__ = ["build_teacher"]
 
@@ -39,7 +38,7 @@ def build_teacher(
         TeacherError: weights cannot be had or don't fit, or the outputs are no logits.
     """
     is_custom = ":" in config.model and not config.model.startswith(_HUB_PREFIXES)
-    module, source = custom_network(config) if is_custom else timm_network(config)
+    module, source = custom_network(config) if is_custom else _timm_network(config)
     class_map = None if config.class_map is None else read_class_map(config.class_map)
     teacher = NetworkTeacher(
         module,
@@ -53,6 +52,12 @@ def build_teacher(
         features=config.features,
     )
     return teacher if class_map is None else MappedTeacher(teacher, class_map)
+
+
+def _timm_network(config: TeacherConfig) -> tuple[nn.Module, str]:
+    from kdcache.teachers.timm_teacher import timm_network  # noqa: PLC0415 - timm takes seconds to import
+
+    return timm_network(config)
 
 
 def _inputs(config: TeacherConfig, module: nn.Module, view_size: tuple[int, int] | None) -> InputSpec:
