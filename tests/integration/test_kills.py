@@ -62,7 +62,8 @@ class Place:
     def undisturbed(self, views: int) -> tuple[str, dict[str, bytes]]:
         """Return content id and data objects of a run in one go."""
         cache = self.folder / f"undisturbed-{views}.zarr"
-        precompute(config_for(cache, self.shards, teachers=[{"model": SLOW}], views=views), quiet=True)
+        if not cache.exists():
+            precompute(config_for(cache, self.shards, teachers=[{"model": SLOW}], views=views), quiet=True)
         return open_cache(cache).content_id(), data_objects(cache)
 
 

@@ -18,7 +18,7 @@ def _run(script: str, *words: object) -> dict[str, Any]:
 
 
 def test_a_student_learns_from_convolution_and_involution(tmp_path: Path) -> None:
-    toy = ("--teacher-epochs", 8, "--epochs", 1, "--views", 2)
+    toy = ("--teacher-epochs", 5, "--epochs", 1, "--views", 1)
     found = _run("convolution_involution.py", "--out", tmp_path, *toy)
     assert set(found["students"]) == {"labels-only", "convolution", "involution", "both"}
     assert all(accuracy > 0.2 for accuracy in found["teachers"].values())
