@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import _server
+from tests.support.processes import first_server
 from tests.support.source import ROOT
 
 SCRIPT = ROOT / "docker" / "smoke.sh"
@@ -50,7 +50,7 @@ def environment(tmp_path: Path, temporary: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")]),
         "TMPDIR": str(temporary),
         "KDCACHE_HOME": str(tmp_path / "home"),
-        "KDCACHE_TEST_PROCESSES": _server(),
+        "KDCACHE_TEST_PROCESSES": first_server(),
     }
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 from tests.support.process_server import ORDER_BYTES, socket_for
 from tests.support.source import ROOT
 
-__all__ = ["Process", "launch", "launch_ranks", "run", "run_facts", "start_server"]
+__all__ = ["Process", "first_server", "launch", "launch_ranks", "run", "run_facts", "start_server"]
 
 _PIPE_BYTES: Final = 1 << 20  # nobody reads a pipe before its process has ended
 _SOCKET: Final = "KDCACHE_TEST_PROCESSES"
@@ -105,7 +105,7 @@ def launch(
     order = {
         "words": list(words),
         "folder": str(folder or ROOT),
-        "environment": os.environ | {_SOCKET: _server("")} | dict(environment or {}),
+        "environment": os.environ | {_SOCKET: first_server()} | dict(environment or {}),
         "step": list(step),
     }
     pipes = [] if log else [os.pipe() for _ in range(2)]
@@ -152,14 +152,15 @@ def run_facts(
 
 
 @functools.cache
-def _first_server() -> str:
+def first_server() -> str:
+    """Return the socket of the shared server, or of this process's own, where it soon listens."""
     return os.environ.get(_SOCKET) or start_server()
 
 
 @functools.cache
 def _server(command: str) -> str:
     """Return the socket of the server for a command: one that is shared, or this process's own."""
-    path = socket_for(command, _first_server())
+    path = socket_for(command, first_server())
     deadline = time.monotonic() + _SECONDS_TO_START
     while not Path(path).exists():
         assert time.monotonic() < deadline, f"nobody listens at {path}"
