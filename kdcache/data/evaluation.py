@@ -20,7 +20,7 @@ from kdcache.data.joined import joined_views
 from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.errors import BadImageError, ConfigError, MissingViewError
-from kdcache.runtime.loader_processes import demand_room_for_sockets
+from kdcache.runtime.loader_processes import process_settings, received
 from kdcache.store.reader import Cache, open_cache
 from kdcache.views import decode_for, render_views
 
@@ -48,14 +48,14 @@ class EvalLoader:
         pin_memory: bool,
     ) -> None:
         self.num_samples, self.policy, self.cache = num_samples, policy, cache
-        demand_room_for_sockets(num_workers)
+        self._num_workers = num_workers
         self._loader: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
             sampler=numbers,
-            num_workers=num_workers,
             pin_memory=pin_memory,
             generator=torch.Generator(),  # else every pass would move torch's global random state
+            **process_settings(num_workers),
         )
         self._numbers = numbers
 
@@ -70,7 +70,8 @@ class EvalLoader:
             StoreError: a sample or a view is not the cache's.
             ShardError: a shard or, if that is asked for, an image cannot be read.
         """
-        return (batch for batch in demanded(iter(self._loader)) if len(batch))
+        outcomes = received(iter(self._loader), processes=self._num_workers)
+        return (batch for batch in demanded(outcomes) if len(batch))
 
 
 class _CachedBatches(Dataset[Outcome]):

@@ -21,7 +21,7 @@ from kdcache.data.epoch_plan import (
 from kdcache.data.joined import joined_views
 from kdcache.data.outcomes import Outcome, demanded, outcome
 from kdcache.errors import ConfigError
-from kdcache.runtime.loader_processes import demand_room_for_sockets
+from kdcache.runtime.loader_processes import process_settings, received
 from kdcache.store.reader import Cache, open_cache
 
 __all__ = ["DistillLoader", "distill_loader"]
@@ -144,15 +144,15 @@ class DistillLoader:
         self._world, self._rank = world, rank
         self._batches = _Batches(views, seeds, settings, world=world, rank=rank, num_workers=num_workers)
         self._turns = _Turns()
-        demand_room_for_sockets(num_workers)
+        self._num_workers = num_workers
         self._loader: DataLoader[Any] = DataLoader(
             self._batches,
             batch_size=None,
             sampler=self._turns,
-            num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),  # else every pass would move torch's global random state
+            **process_settings(num_workers),
         )
         self.num_batches = self.plan(0).batches_per_rank(world)
         if self.num_batches == 0:
@@ -184,7 +184,7 @@ class DistillLoader:
         steps = self.plan(epoch).batches_per_rank(self._world)
         self._turns.epoch = epoch
         self._turns.numbers = range(self._rank + start * self._world, steps * self._world, self._world)
-        return demanded(iter(self._loader))
+        return demanded(received(iter(self._loader), processes=self._num_workers))
 
 
 def distill_loader(

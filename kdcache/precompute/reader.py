@@ -1,12 +1,9 @@
 """What a reader process does: read raw samples, decode each once, render its views, recognise them."""
 
 import contextlib
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import util
 from typing import Any, Self
 
 import numpy as np
@@ -20,22 +17,16 @@ from kdcache.data.index import ShardIndex
 from kdcache.data.pairs import mix_rows
 from kdcache.data.shards import RawSample, ShardReader
 from kdcache.digest import sample_digest
-from kdcache.errors import BadImageError, ImageTooLargeError, InterruptedRunError, KdcacheError
+from kdcache.errors import BadImageError, ImageTooLargeError, KdcacheError
 from kdcache.precompute.plan import Item
 from kdcache.runtime.interrupt import Interrupts
-from kdcache.runtime.loader_processes import demand_room_for_sockets
+from kdcache.runtime.loader_processes import lost_processes_explained, process_settings, received
 from kdcache.store.tables import STATUS_OK, STATUS_TOO_LARGE, STATUS_UNDECODABLE, SampleTable
 from kdcache.views.decode import decode_for
 from kdcache.views.digest import thumbnail, view_digest
 from kdcache.views.render import render_views
 
 __all__ = ["ItemReader", "RenderedItem", "lost_readers_explained", "rendered_items"]
-
-_SIGNAL_SECONDS = 0.3
-"""How much later than its readers the main process may hear of a signal to them all."""
-
-_DEATH_SECONDS = 5.0
-"""How much later than a reader's socket its death may be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,74 +183,32 @@ def rendered_items(
         KdcacheError: what a reader met: a damaged shard, a label out of range.
         ConfigError: readers cannot work with this temporary folder.
     """
-    demand_room_for_sockets(processes)
     loader = DataLoader(
         reader,
         batch_size=None,
         sampler=items,
-        num_workers=processes,
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process,
         prefetch_factor=2 if processes else None,
+        **process_settings(processes),
     )
-    if processes:
-        # Runs before multiprocessing waits, for ever, for readers that do not heed its SIGTERM.
-        util.Finalize(None, _end_readers, exitpriority=10)
-    for item in _received(loader):
+    for item in received(loader, processes=processes):
         if isinstance(item, KdcacheError):
             raise item
         yield item
 
 
-def _received(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield what a loader gives; a reader that dies with an array half handed over is a dead reader."""
-    try:
-        yield from loader
-    except (EOFError, ConnectionError) as error:
-        if not loader.num_workers or "DataLoader worker" in str(error):
-            raise  # a reader met it, and told so
-        time.sleep(_DEATH_SECONDS)  # torch's signal handler raises here, and knows what killed it
-        raise RuntimeError(f"a DataLoader worker closed its socket: {error!r}") from error
-
-
-@contextlib.contextmanager
-def lost_readers_explained(interrupts: Interrupts, standing: Callable[[], str]) -> Iterator[None]:
-    """Turn torch's error about a dead reader, which a signal handler raises anywhere, into ours.
-
-    Args:
-        interrupts: a signal to the whole process group kills readers, too: then that is what happened.
-        standing: says where the run stands.
+def lost_readers_explained(
+    interrupts: Interrupts, standing: Callable[[], str]
+) -> contextlib.AbstractContextManager[None]:
+    """Turn torch's error about a dead reader into ours.
 
     Raises:
         InterruptedRunError: a reader process was killed.
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        time.sleep(_SIGNAL_SECONDS)
-        interrupts.raise_if_requested(standing())
-        reason = str(error).partition("\n")[0]
-        raise InterruptedRunError(
-            f"a reader process died: {reason}; if memory ran out, use fewer --readers or a smaller "
-            f"--batch-size. {standing()}"
-        ) from error
-
-
-def _end_readers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise here
-    for child in multiprocessing.active_children():
-        child.kill()
+    remedy = "use fewer --readers or a smaller --batch-size"
+    return lost_processes_explained(interrupts, standing, name="reader", remedy=remedy)
 
 
 def _as_it_is(item: Any) -> Any:
     return item
-
-
-def _leave_signals_to_the_main_process(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group, a scheduler's SIGTERM often does. Only the main process decides
-    # what they mean; readers end when it tells them to, or when it is gone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -14,6 +14,7 @@ from kdcache.digest import json_sha256
 from kdcache.runtime.device import available_cores, device_name, resolve_device
 from kdcache.runtime.dist import World, process_group
 from kdcache.runtime.interrupt import Interrupts
+from kdcache.runtime.loader_processes import lost_processes_explained
 from kdcache.runtime.progress import make_progress
 from kdcache.store.reader import Cache, open_cache
 from kdcache.train.appraisal import Appraisal
@@ -48,7 +49,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         CheckpointError: the checkpoint is damaged or was taken under other settings.
         ShardError: a shard is broken.
         StoreError: the cache is damaged, or does not belong to the shards.
-        InterruptedRunError: SIGTERM or SIGINT came; the state was saved.
+        InterruptedRunError: SIGTERM or SIGINT came, and the state was saved; or a loader worker was lost.
     """
     start = time.monotonic()
     demand_mirrors(config)
@@ -72,13 +73,19 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainReport:
         quiet = config.quiet or not world.is_main
         with make_progress(f"train {config.student}", total=left, unit="steps", quiet=quiet) as progress:
             session = assemble(parts, world=world, device=device, interrupts=interrupts, progress=progress)
-            with _books(session, parts, state, origin):
+            with _books(session, parts, state, origin), _lost_workers_explained(interrupts, config.out):
                 appraisal = run_to_the_end(session, parts.validation, checkpoints)
         seconds = time.monotonic() - start
         report = _report(session, parts, appraisal, origin, first_step=first_step, seconds=seconds)
         if world.is_main:
             _save_results(session, report)
         return report
+
+
+def _lost_workers_explained(interrupts: Interrupts, out: str) -> contextlib.AbstractContextManager[None]:
+    """Turn torch's error about a dead loader worker into ours; it may come in mid-step, so nothing is saved then."""
+    standing = f"What was saved last in {out} stays; add --resume to the same command to go on from there"
+    return lost_processes_explained(interrupts, lambda: standing, name="loader", remedy="use fewer --workers")
 
 
 @contextlib.contextmanager

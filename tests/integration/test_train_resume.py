@@ -1,6 +1,7 @@
 """A run that is killed and resumed is the run that was never stopped; workers change nothing but speed."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from kdcache.data.loader import distill_loader
 from kdcache.errors import CheckpointError, ConfigError
 from kdcache.train import train
-from tests.support.processes import launch, run
+from tests.support.processes import Process, launch, run
 from tests.support.training import losses_of, small_cache, small_config, train_lines
 
 STEPS = 120
@@ -66,11 +67,16 @@ def _logged_steps(out: Path) -> int:
         return 0
 
 
-def _stop_at(command: list[str], out: Path, step: int, number: signal.Signals) -> tuple[int, str]:
-    """Return (exit status, stderr)."""
+def _running_at(command: list[str], out: Path, step: int) -> Process:
     process = launch(command)
     while _logged_steps(out) < step and process.poll() is None:
         time.sleep(0.005)
+    return process
+
+
+def _stop_at(command: list[str], out: Path, step: int, number: signal.Signals) -> tuple[int, str]:
+    """Return (exit status, stderr)."""
+    process = _running_at(command, out, step)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     return process.wait(), stderr
@@ -101,6 +107,33 @@ def test_a_signal_saves_exits_with_5_and_says_how_to_go_on(
     run([*command, "--resume"])
     assert train_lines(out) == train_lines(made.calm)
     assert _same_weights(out, made.calm)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_saves_as_well(made: Made, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches the loader's workers, too, and so does what a scheduler or a service manager sends."""
+    out, command = tmp_path / "run", [*made.flags(tmp_path / "run"), "--workers", "2"]
+    process = _running_at(command, out, 10)
+    os.killpg(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5, stderr
+    assert f"stopped by {number.name}: the state after step " in stderr
+    run([*command, "--resume"])
+    assert train_lines(out) == train_lines(made.calm)
+
+
+def test_a_run_that_lost_a_loader_worker_says_so_and_can_go_on(made: Made, tmp_path: Path) -> None:
+    out, command = tmp_path / "run", [*made.flags(tmp_path / "run"), "--workers", "2"]
+    process = _running_at(command, out, 10)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 5, stderr
+    assert "a loader process died: DataLoader worker" in stderr
+    assert "use fewer --workers. What was saved last in " in stderr
+    assert "Traceback" not in stderr
+    run([*command, "--resume"])
+    assert train_lines(out) == train_lines(made.calm)
 
 
 def _order(shards: list[str], cache: Path, workers: int) -> Iterator[tuple[tuple[str, ...], list[int]]]:
