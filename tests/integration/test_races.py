@@ -33,6 +33,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         if request.param == "disk":
             yield str(tmp_path / "c.zarr")
             return
+        monkeypatch.setenv("GOMAXPROCS", "2")  # requests that the server, too, takes at once
         server = stack.enter_context(seaweed_server(tmp_path))
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
