@@ -48,7 +48,6 @@ class EvalLoader:
         pin_memory: bool,
     ) -> None:
         self.num_samples, self.policy, self.cache = num_samples, policy, cache
-        self._num_workers = num_workers
         self._loader: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
@@ -70,7 +69,7 @@ class EvalLoader:
             StoreError: a sample or a view is not the cache's.
             ShardError: a shard or, if that is asked for, an image cannot be read.
         """
-        outcomes = received(iter(self._loader), processes=self._num_workers)
+        outcomes = received(iter(self._loader), processes=self._loader.num_workers)
         return (batch for batch in demanded(outcomes) if len(batch))
 
 

@@ -144,7 +144,6 @@ class DistillLoader:
         self._world, self._rank = world, rank
         self._batches = _Batches(views, seeds, settings, world=world, rank=rank, num_workers=num_workers)
         self._turns = _Turns()
-        self._num_workers = num_workers
         self._loader: DataLoader[Any] = DataLoader(
             self._batches,
             batch_size=None,
@@ -184,7 +183,7 @@ class DistillLoader:
         steps = self.plan(epoch).batches_per_rank(self._world)
         self._turns.epoch = epoch
         self._turns.numbers = range(self._rank + start * self._world, steps * self._world, self._world)
-        return demanded(received(iter(self._loader), processes=self._num_workers))
+        return demanded(received(iter(self._loader), processes=self._loader.num_workers))
 
 
 def distill_loader(

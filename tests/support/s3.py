@@ -86,8 +86,6 @@ def _script(name: str) -> str:
 @contextlib.contextmanager
 def _running(command: list[str], endpoint: str, log: Path) -> Iterator[S3Server]:
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    # SeaweedFS's threads wake one another for every request: on one core it takes two thirds of the time.
-    environment.setdefault("GOMAXPROCS", "1")
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
